@@ -1,0 +1,16 @@
+//! Xception, end to end: photographs in, labels or features out, classifiers trained.
+//!
+//! ```text
+//! path ──image──▶ [H,W,3] ──xception──▶ feature map [H/32,W/32,2048] ──pool──▶ features [2048]
+//!      ──head──▶ logits [K] ──softmax──▶ label, probability
+//! ```
+//!
+//! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
+//! are NHWC, float32. A module uses only modules that stand below it:
+//!
+//! [`cli`] → [`train`], [`classifier`], [`features`], [`reference`] → [`network`], [`xception`],
+//! [`head`], [`dataset`] → [`weights`], [`image`], [`labels`] → [`op`] → [`kernel`] →
+//! [`architecture`], [`convention`]
+
+pub mod architecture;
+pub mod convention;
