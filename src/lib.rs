@@ -14,3 +14,4 @@
 
 pub mod architecture;
 pub mod convention;
+pub mod kernel;

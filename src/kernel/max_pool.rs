@@ -1,0 +1,142 @@
+//! 3×3 max-pool with stride 2, and its gradient.
+//!
+//! Padding never wins: a window takes the largest of its pixels inside the picture.
+
+use rayon::prelude::*;
+
+use super::{Nhwc, inside, vectorized};
+use crate::architecture::KERNEL;
+
+const STRIDE: usize = 2;
+
+/// Shapes of a 3×3/2 max-pool with `padding` rows and columns before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool {
+    pub input: Nhwc,
+    /// Padding above and left of the input; what is needed below and right follows.
+    pub padding: (usize, usize),
+}
+
+impl MaxPool {
+    /// [N, ⌈H/2⌉, ⌈W/2⌉, C].
+    pub fn output(&self) -> Nhwc {
+        let Nhwc { n, h, w, c } = self.input;
+        Nhwc { n, h: h.div_ceil(STRIDE), w: w.div_ceil(STRIDE), c }
+    }
+
+    /// Offsets in an image of the input pixels that output pixel (h, w) looks at, in row order.
+    #[inline(always)]
+    fn window(self, h: usize, w: usize) -> impl Iterator<Item = usize> {
+        let top = (STRIDE * h) as isize - self.padding.0 as isize;
+        let left = (STRIDE * w) as isize - self.padding.1 as isize;
+        let columns = inside(left, KERNEL, self.input.w);
+        inside(top, KERNEL, self.input.h).flat_map(move |i| {
+            let row = (top + i as isize) as usize * self.input.row();
+            columns.clone().map(move |j| row + (left + j as isize) as usize * self.input.c)
+        })
+    }
+}
+
+/// Largest value of each window.
+///
+/// Shapes: `x` [N,H,W,C], the result [`MaxPool::output`].
+///
+/// Panics if `x` does not have its shape.
+pub fn max_pool(x: &[f32], pool: MaxPool) -> Vec<f32> {
+    let (input, output) = (pool.input, pool.output());
+    assert_eq!(x.len(), input.elements(), "max-pool input");
+    let mut y = vec![f32::NEG_INFINITY; output.elements()];
+    y.par_chunks_mut(output.row().max(1)).enumerate().for_each(|(row, y)| {
+        let image = &x[row / output.h * input.image()..][..input.image()];
+        vectorized(
+            #[inline(always)]
+            || {
+                for (w, y) in y.chunks_exact_mut(output.c).enumerate() {
+                    for offset in pool.window(row % output.h, w) {
+                        for (y, &x) in y.iter_mut().zip(&image[offset..][..output.c]) {
+                            *y = if x > *y { x } else { *y };
+                        }
+                    }
+                }
+            },
+        );
+    });
+    y
+}
+
+/// Sends each output's gradient to the first of its window's largest inputs, as PyTorch does.
+///
+/// Shapes: `x` and the result [N,H,W,C], `y` and `dy` [`MaxPool::output`].
+///
+/// Panics if a slice does not have its shape.
+pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], pool: MaxPool) -> Vec<f32> {
+    let (input, output) = (pool.input, pool.output());
+    assert_eq!(x.len(), input.elements(), "max-pool input");
+    assert_eq!(y.len(), output.elements(), "max-pool output");
+    assert_eq!(dy.len(), output.elements(), "max-pool gradient");
+    let mut dx = vec![0.0; x.len()];
+    let images = dx.par_chunks_mut(input.image().max(1)).zip(x.par_chunks(input.image().max(1)));
+    images.enumerate().for_each(|(n, (dx, x))| {
+        for pixel in 0..output.h * output.w {
+            let at = n * output.image() + pixel * output.c;
+            let (y, dy) = (&y[at..][..output.c], &dy[at..][..output.c]);
+            backward_window(pool.window(pixel / output.w, pixel % output.w), x, dx, y, dy);
+        }
+    });
+    dx
+}
+
+fn backward_window(window: impl Iterator<Item = usize>, x: &[f32], dx: &mut [f32], y: &[f32], dy: &[f32]) {
+    let mut open = vec![true; y.len()];
+    for offset in window {
+        for c in 0..y.len() {
+            if open[c] && x[offset + c] == y[c] {
+                dx[offset + c] += dy[c];
+                open[c] = false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::values;
+
+    #[test]
+    fn padding_before_the_first_pixel_shifts_the_windows() {
+        let x: Vec<f32> = (0..16).map(|v| v as f32).collect();
+        let input = Nhwc { n: 1, h: 4, w: 4, c: 1 };
+        // TensorFlow SAME at an even size pads only after: windows start at pixel 0.
+        assert_eq!(max_pool(&x, MaxPool { input, padding: (0, 0) }), [10., 11., 14., 15.]);
+        // PyTorch's padding 1: windows start at pixel −1.
+        assert_eq!(max_pool(&x, MaxPool { input, padding: (1, 1) }), [5., 7., 13., 15.]);
+    }
+
+    #[test]
+    fn padding_never_wins_over_negative_pixels() {
+        let input = Nhwc { n: 1, h: 3, w: 3, c: 2 };
+        let y = max_pool(&[-1.0; 18], MaxPool { input, padding: (1, 1) });
+        assert_eq!(y, [-1.0; 8]);
+    }
+
+    #[test]
+    fn the_gradient_goes_to_the_first_of_equal_maxima_only() {
+        let input = Nhwc { n: 1, h: 3, w: 3, c: 1 };
+        let pool = MaxPool { input, padding: (1, 1) };
+        let x = [0., 1., 0., 1., 1., 0., 0., 0., 0.];
+        let y = max_pool(&x, pool);
+        let dx = max_pool_backward(&x, &y, &[1., 10., 100., 1000.], pool);
+        assert_eq!(dx, [0., 11., 0., 100., 1000., 0., 0., 0., 0.]);
+    }
+
+    #[test]
+    fn no_gradient_is_lost_at_odd_sizes() {
+        let input = Nhwc { n: 2, h: 7, w: 5, c: 19 };
+        let pool = MaxPool { input, padding: (1, 1) };
+        let x = values(1, input.elements());
+        let y = max_pool(&x, pool);
+        let dx = max_pool_backward(&x, &y, &vec![1.0; y.len()], pool);
+        assert_eq!(dx.iter().sum::<f32>(), y.len() as f32);
+    }
+}
