@@ -15,3 +15,4 @@
 pub mod architecture;
 pub mod convention;
 pub mod kernel;
+pub mod op;
