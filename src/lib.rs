@@ -14,5 +14,6 @@
 
 pub mod architecture;
 pub mod convention;
+pub mod image;
 pub mod kernel;
 pub mod op;

@@ -1,0 +1,32 @@
+//! Pictures: from a file's bytes to the numbers that the network sees.
+//!
+//! `decode` → [`Picture`] (upright, RGB) → [`resize`] → [`Preprocessing::apply`]. Decoding stands in one
+//! place, so a picture means the same to every command; the resampling is Pillow's bit for bit, for the
+//! pretrained weights were trained and published with it.
+
+mod decode;
+mod jpeg;
+mod preprocess;
+mod resample;
+
+pub use decode::{EXTENSIONS, decode, read};
+pub use preprocess::Preprocessing;
+pub use resample::{Interpolation, resize};
+
+/// A picture as a viewer shows it: turned upright, RGB, transparency dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    /// `[H, W, 3]`, row-major, 0 to 255.
+    pub pixels: Vec<u8>,
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({}×{})", self.width, self.height)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! From a file's bytes to an upright RGB picture: the one place that decodes pictures.
+//!
+//! The format is told by the content, never by the file's name. What Pillow's `convert("RGB")` makes of a
+//! picture is the measure, for the pretrained weights were made with it. A header may announce anything, so
+//! its size is checked before memory is taken.
+
+use std::io::{Cursor, ErrorKind};
+use std::path::Path;
+
+use ::image::error::UnsupportedErrorKind;
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use anyhow::{Result, anyhow, bail, ensure};
+
+use super::Picture;
+use super::jpeg;
+
+/// Extensions, in lower case, of the files that a walk through a folder takes for pictures.
+pub const EXTENSIONS: &[&str] =
+    &["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff"];
+
+const FORMATS: [(ImageFormat, &str); 6] = [
+    (ImageFormat::Jpeg, "JPEG"),
+    (ImageFormat::Png, "PNG"),
+    (ImageFormat::WebP, "WebP"),
+    (ImageFormat::Gif, "GIF"),
+    (ImageFormat::Bmp, "BMP"),
+    (ImageFormat::Tiff, "TIFF"),
+];
+
+/// Phones reach 200 megapixels.
+const MAX_PIXELS: u64 = 200_000_000;
+/// What a decoder may take for the decoded picture, at whatever depth it is stored.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// The bytes of a picture's file, for [`decode`].
+///
+/// # Errors
+/// In one line with a remedy, without the path: the caller's result names it.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("no such file; check the path"),
+        ErrorKind::PermissionDenied => anyhow!("permission denied; make the file readable"),
+        _ => anyhow!("cannot be read: {error}"),
+    })
+}
+
+/// The picture that `bytes`, a whole file, holds; the first one where there are several.
+///
+/// # Errors
+/// In one line with a remedy: if `bytes` is empty, no picture of a known format, truncated, damaged, of an
+/// unsupported kind, or announces more than 200 megapixels or 1 GiB.
+pub fn decode(bytes: &[u8]) -> Result<Picture> {
+    let (format, name) = recognise(bytes)?;
+    let (picture, orientation) = if format == ImageFormat::Jpeg && !jpeg::Outline::read(bytes)?.suits_zune() {
+        jpeg::decode_with_fallback(bytes)?
+    } else {
+        decode_with(bytes, format, name)?
+    };
+    let mut picture = DynamicImage::ImageRgb8(to_rgb(picture));
+    picture.apply_orientation(orientation);
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    Ok(Picture { width, height, pixels: picture.into_rgb8().into_raw() })
+}
+
+/// The error for a file that ends before its picture does.
+pub(super) fn truncated_message(name: &str) -> String {
+    format!("truncated: the {name} data ends early; copy the file again")
+}
+
+fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
+    ensure!(!bytes.is_empty(), "the file is empty; copy it again");
+    let guess = ::image::guess_format(bytes).ok();
+    if let Some(known) = FORMATS.into_iter().find(|(format, _)| guess == Some(*format)) {
+        return Ok(known);
+    }
+    let kind = match bytes.get(4..12) {
+        Some(b"ftypavif" | b"ftypavis") => "an AVIF picture",
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => "a HEIC picture",
+        _ => "not a picture",
+    };
+    bail!("{kind}: supported formats are JPEG, PNG, WebP, GIF, BMP and TIFF; convert the file or leave it out")
+}
+
+fn decode_with(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(DynamicImage, Orientation)> {
+    let explain = |error| if is_cut(bytes, format) { anyhow!(truncated_message(name)) } else { explain(error, name) };
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The PNG decoder must be told at once, the others only after their header has been judged.
+    reader.limits(if format == ImageFormat::Png { limits.clone() } else { Limits::no_limits() });
+    let mut decoder = reader.into_decoder().map_err(explain)?;
+    let (width, height) = decoder.dimensions();
+    check_pixels(u64::from(width), u64::from(height))?;
+    let needed = decoder.total_bytes();
+    ensure!(
+        needed <= MAX_BYTES,
+        "too large: the header announces {width}×{height} pixels in {} MiB, the limit is {} MiB; scale it down",
+        needed >> 20,
+        MAX_BYTES >> 20
+    );
+    decoder.set_limits(limits).map_err(explain)?;
+    // An orientation that makes no sense is no reason to refuse the picture.
+    let orientation = match format {
+        ImageFormat::Png => png_orientation(bytes),
+        _ => decoder.orientation().ok(),
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).map_err(explain)?;
+    Ok((picture, orientation))
+}
+
+/// The EXIF chunk may stand behind the pixels, where the decoder doesn't look.
+fn png_orientation(bytes: &[u8]) -> Option<Orientation> {
+    let mut rest = bytes.get(8..)?;
+    loop {
+        let (length, kind) = rest.get(..8)?.split_at(4);
+        let length = u32::from_be_bytes(*length.first_chunk()?) as usize;
+        let data = rest.get(8..)?.get(..length)?;
+        if kind == b"eXIf" {
+            return Orientation::from_exif_chunk(data);
+        }
+        rest = rest.get(8 + length + 4..)?;
+    }
+}
+
+/// Whether a file that its decoder refuses misses its end, for formats whose decoder doesn't tell.
+fn is_cut(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Gif => !bytes.ends_with(b";"),
+        ImageFormat::WebP => {
+            let announced = bytes.get(4..8).and_then(|length| length.first_chunk::<4>());
+            announced.is_none_or(|length| u64::from(u32::from_le_bytes(*length)) + 8 > bytes.len() as u64)
+        }
+        _ => false,
+    }
+}
+
+/// Refuses a picture whose announced size is a mistake or an attack.
+pub(super) fn check_pixels(width: u64, height: u64) -> Result<()> {
+    ensure!(width > 0 && height > 0, "damaged: the header announces {width}×{height} pixels; copy the file again");
+    let pixels = width * height;
+    ensure!(
+        pixels <= MAX_PIXELS,
+        "too large: the header announces {width}×{height} pixels ({} megapixels), the limit is {} megapixels; scale it down",
+        pixels / 1_000_000,
+        MAX_PIXELS / 1_000_000
+    );
+    Ok(())
+}
+
+/// Alpha is dropped and grey repeated, as Pillow does; of 16 bits the high ones stay.
+fn to_rgb(picture: DynamicImage) -> ::image::RgbImage {
+    let high = |sample: u16| (sample >> 8) as u8;
+    match picture {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgba16(_) => {
+            to_rgb(DynamicImage::ImageRgb16(picture.into_rgb16()))
+        }
+        DynamicImage::ImageRgb16(deep) => {
+            let (width, height) = deep.dimensions();
+            let samples = deep.into_raw().into_iter().map(high).collect();
+            ::image::RgbImage::from_raw(width, height, samples).expect("one sample out for each sample in")
+        }
+        picture => picture.into_rgb8(),
+    }
+}
+
+/// One line for the user; the decoders' own errors repeat themselves along their sources.
+fn explain(error: ImageError, name: &str) -> anyhow::Error {
+    match error {
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => anyhow!(truncated_message(name)),
+        ImageError::Limits(_) => {
+            anyhow!("too large: decoding this {name} takes more than {} MiB; scale it down", MAX_BYTES >> 20)
+        }
+        ImageError::Unsupported(error) => {
+            let found = match error.kind() {
+                UnsupportedErrorKind::Color(colour) => format!("colours of the kind {colour:?}"),
+                UnsupportedErrorKind::Format(_) => "this kind of file".to_string(),
+                UnsupportedErrorKind::GenericFeature(feature) => feature,
+                _ => error.to_string(),
+            };
+            anyhow!("unsupported {name}: {found}; convert it to JPEG or 8-bit PNG")
+        }
+        error => {
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            let found = cause.to_string().replace('\n', " ");
+            anyhow!("damaged {name}: {found}; copy the file again")
+        }
+    }
+}

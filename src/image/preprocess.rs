@@ -1,0 +1,74 @@
+//! From a picture to the numbers that the network was trained on.
+//!
+//! Keras squashes the whole picture to a square. timm brings the shorter side to a little more than the
+//! square and cuts the centre out. Both scale 0..255 to -1..1. Sources: Keras Applications'
+//! `preprocess_input` (mode `tf`) with `load_img`; timm's evaluation transform with `crop_pct` 0.8975 and
+//! torchvision's `Resize` and `CenterCrop`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Picture;
+use super::resample::{Axis, Interpolation, resize, resize_window};
+use crate::convention::Convention;
+
+/// The share of the shorter side that timm's crop keeps (`crop_pct` of `legacy_xception.tf_in1k`).
+const TIMM_CROP_SHARE: f64 = 0.8975;
+
+/// How a picture becomes the network's input; travels inside a model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    pub convention: Convention,
+    pub interpolation: Interpolation,
+    /// Height and width of the network's input, in pixels.
+    pub size: usize,
+}
+
+impl Preprocessing {
+    /// The network's input, `[size, size, 3]`, RGB, -1 to 1.
+    ///
+    /// # Panics
+    /// If the picture has no pixels or `size` is 0.
+    pub fn apply(&self, picture: &Picture) -> Vec<f32> {
+        self.crop(picture).pixels.iter().map(|sample| f32::from(*sample) / 127.5 - 1.0).collect()
+    }
+
+    /// What the network sees, still as a picture of `size`×`size`.
+    ///
+    /// # Panics
+    /// If the picture has no pixels or `size` is 0.
+    pub fn crop(&self, picture: &Picture) -> Picture {
+        match self.convention {
+            Convention::Keras => resize(picture, self.size, self.size, self.interpolation),
+            Convention::Timm => {
+                let (width, height) = self.timm_size(picture);
+                let columns = self.centre(picture.width, width);
+                let rows = self.centre(picture.height, height);
+                resize_window(picture, columns, rows, self.interpolation)
+            }
+        }
+    }
+
+    /// The size before the crop: the shorter side given, the longer one in proportion, rounded down.
+    fn timm_size(&self, picture: &Picture) -> (usize, usize) {
+        let shorter = (self.size as f64 / TIMM_CROP_SHARE).floor() as usize;
+        let longer = |long: usize, short: usize| ((shorter * long) as f64 / short as f64) as usize;
+        if picture.width <= picture.height {
+            (shorter, longer(picture.height, picture.width))
+        } else {
+            (longer(picture.width, picture.height), shorter)
+        }
+    }
+
+    /// The middle `size` pixels; a half is rounded to the even neighbour, as Python's `round` does.
+    fn centre(&self, from: usize, to: usize) -> Axis {
+        let start = ((to - self.size) as f64 / 2.0).round_ties_even() as usize;
+        Axis { from, to, start, count: self.size }
+    }
+}
+
+impl std::fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { convention, interpolation, size } = self;
+        write!(f, "{convention}, {interpolation}, {size}×{size}")
+    }
+}

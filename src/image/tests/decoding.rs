@@ -1,0 +1,81 @@
+//! Decoding against Pillow's `ImageOps.exif_transpose(image).convert("RGB")`.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Decoded {
+    width: usize,
+    height: usize,
+    sha256: String,
+    exact: bool,
+}
+
+#[test]
+fn every_lossless_picture_is_pillows_bit_for_bit() {
+    let cases: BTreeMap<String, Decoded> = expectations("decode.json");
+    assert!(cases.values().filter(|case| case.exact).count() >= 30);
+    for (name, expected) in cases.into_iter().filter(|(_, case)| case.exact) {
+        let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert_eq!((picture.width, picture.height), (expected.width, expected.height), "{name}");
+        assert_eq!(sha256(&picture.pixels), expected.sha256, "{name}");
+    }
+}
+
+/// Tolerance: JPEG leaves the rounding of the inverse DCT and of the chroma's upsampling to the decoder.
+/// Measured against libjpeg-turbo 3.1: at most 3 levels, 0.02 on average without and 0.40 with subsampling.
+/// CMYK in a TIFF is off by one level at every other sample, for the image crate cuts where Pillow rounds. A wrong upsampling, colour space or turn costs tens of levels on average.
+#[test]
+fn every_jpeg_and_every_cmyk_picture_is_pillows_within_three_levels() {
+    let cases: BTreeMap<String, Decoded> = expectations("decode.json");
+    assert!(cases.values().filter(|case| !case.exact).count() >= 30);
+    for (name, expected) in cases.into_iter().filter(|(_, case)| !case.exact) {
+        let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert_eq!((picture.width, picture.height), (expected.width, expected.height), "{name}");
+        let reference = decode(&fixture(&format!("expected/{name}.png"))).unwrap();
+        assert_eq!(sha256(&reference.pixels), expected.sha256, "{name}: the expectation itself is damaged");
+        let levels = || picture.pixels.iter().zip(&reference.pixels).map(|(ours, theirs)| ours.abs_diff(*theirs));
+        let (most, sum) = (levels().max().unwrap(), levels().map(f64::from).sum::<f64>());
+        let mean = sum / picture.pixels.len() as f64;
+        assert!(most <= 3 && mean < 0.55, "{name}: at most {most}, on average {mean:.3} levels off");
+    }
+}
+
+#[test]
+fn all_eight_orientations_show_the_same_upright_picture_or_its_mirror() {
+    let upright = decode(&fixture("orientation-1.jpg")).unwrap();
+    let at = |picture: &Picture, x: usize, y: usize| picture.pixels[3 * (y * picture.width + x)..][..3].to_vec();
+    let (right, bottom) = (upright.width - 1, upright.height - 1);
+    // Where EXIF says that the stored first row and column belong; TIFF 6.0, tag 274.
+    for (orientation, swapped) in [(2, false), (3, false), (4, false), (5, true), (6, true), (7, true), (8, true)] {
+        let turned = decode(&fixture(&format!("orientation-{orientation}.jpg"))).unwrap();
+        let size = if swapped { (upright.height, upright.width) } else { (upright.width, upright.height) };
+        assert_eq!((turned.width, turned.height), size);
+        for (x, y) in [(0, 0), (right, 0), (0, bottom), (right, bottom), (3, 2), (9, 11)] {
+            let (to_x, to_y) = match orientation {
+                2 => (right - x, y),
+                3 => (right - x, bottom - y),
+                4 => (x, bottom - y),
+                5 => (y, x),
+                6 => (bottom - y, x),
+                7 => (bottom - y, right - x),
+                _ => (y, right - x),
+            };
+            assert_eq!(at(&turned, to_x, to_y), at(&upright, x, y), "orientation {orientation}, {x},{y}");
+        }
+    }
+}
+
+#[test]
+fn the_content_and_not_the_name_tells_the_format() {
+    for name in ["extension-lies.png", "extension-lies.jpg"] {
+        assert!(decode(&fixture(name)).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn an_unsupported_kind_is_an_error_that_says_what_to_do() {
+    let error = format!("{:#}", decode(&fixture("unsupported-palette.tif")).unwrap_err());
+    assert!(error.starts_with("unsupported TIFF: ") && error.ends_with("; convert it to JPEG or 8-bit PNG"), "{error}");
+}
