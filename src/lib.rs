@@ -16,4 +16,7 @@ pub mod architecture;
 pub mod convention;
 pub mod image;
 pub mod kernel;
+pub mod labels;
 pub mod op;
+pub mod output;
+pub mod weights;

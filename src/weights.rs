@@ -1,0 +1,143 @@
+//! Pretrained weights: wherever they come from, they end as the same named tensors.
+//!
+//! A [`Checkpoint`] holds timm's names in timm's layout as float32, the [`Convention`] that the
+//! numbers were trained under, and whatever the file says about a head. Formats are told apart by
+//! content: safetensors, Keras `.h5` and `.keras`, PyTorch `.pth`.
+
+mod bundled;
+pub mod check;
+mod digest;
+pub mod hub;
+pub mod keras;
+mod metadata;
+pub mod pytorch;
+mod safetensors;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+pub use bundled::{BUNDLED, Bundled};
+pub use digest::{Digest, backbone_digest};
+pub use metadata::{HeadMetadata, Metadata, Pool};
+pub use safetensors::{Precision, rounded, write};
+pub use source::Source;
+
+use crate::convention::Convention;
+
+/// A tensor as read from a file: row-major float32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawTensor {
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+/// Tensors by timm's names.
+pub type Tensors = BTreeMap<String, RawTensor>;
+
+/// What a foreign file holds.
+#[derive(Debug)]
+pub struct Imported {
+    pub tensors: Tensors,
+    /// Side of the square input the model was built for, where the file says so.
+    pub input_size: Option<usize>,
+    /// Rate of the head's dropout behind each hidden layer; 0 where there is none.
+    pub dropout: Vec<f32>,
+}
+
+/// Weights ready for use: complete and of the right shapes.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The backbone (unless the file is a head alone), and the head as `head.N.*` and `fc.*`.
+    pub tensors: Tensors,
+    pub metadata: Metadata,
+    /// Where they come from, for messages.
+    pub origin: String,
+}
+
+/// Tensors of the head: `head.0.weight`, …, `fc.bias`. All others belong to the backbone.
+pub fn is_head_tensor(name: &str) -> bool {
+    name.starts_with("head.") || name.starts_with("fc.")
+}
+
+impl Checkpoint {
+    pub fn has_backbone(&self) -> bool {
+        self.tensors.keys().any(|name| !is_head_tensor(name))
+    }
+
+    pub fn has_head(&self) -> bool {
+        self.tensors.contains_key("fc.weight")
+    }
+
+    /// The digest of the backbone that the tensors hold or, for a head alone, was trained on.
+    pub fn backbone_digest(&self) -> Digest {
+        self.metadata.backbone.clone().unwrap_or_else(|| backbone_digest(&self.tensors))
+    }
+
+    /// Takes `convention`, not the file's own, for the one that the weights were trained under.
+    pub fn with_convention(mut self, convention: Convention) -> Self {
+        self.metadata.convention = convention;
+        self.metadata.preprocessing.convention = convention;
+        self
+    }
+}
+
+/// Reads weights from a file of any supported format, told by its content.
+///
+/// # Errors
+/// Names the file if it cannot be read, is of no known format or damaged, or if a tensor is
+/// missing, unexpected or misshapen.
+pub fn load(path: &Path) -> Result<Checkpoint> {
+    let start = read_start(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let origin = path.display().to_string();
+    match Format::of(path, &start).with_context(|| origin.clone())? {
+        Format::Keras => Ok(foreign(keras::read(path)?, Convention::Keras, origin)),
+        Format::PyTorch => Ok(foreign(pytorch::read(path)?, Convention::Timm, origin)),
+        Format::Safetensors => {
+            let read = || safetensors::read(&std::fs::read(path)?, origin.clone());
+            read().with_context(|| origin.clone())
+        }
+    }
+}
+
+/// What is told by the first bytes of a file.
+enum Format {
+    Safetensors,
+    Keras,
+    PyTorch,
+}
+
+impl Format {
+    fn of(path: &Path, start: &[u8]) -> Result<Self> {
+        let json_follows_length = start.get(8) == Some(&b'{');
+        if start.starts_with(b"\x89HDF\r\n\x1a\n") {
+            Ok(Format::Keras)
+        } else if start.starts_with(b"PK\x03\x04") {
+            let file = std::io::BufReader::new(std::fs::File::open(path)?);
+            let archive = zip::ZipArchive::new(file).context("a damaged zip archive; download the file again")?;
+            let is_keras = archive.index_for_name("config.json").is_some();
+            Ok(if is_keras { Format::Keras } else { Format::PyTorch })
+        } else if start.first() == Some(&0x80) && !json_follows_length {
+            Ok(Format::PyTorch)
+        } else if json_follows_length {
+            Ok(Format::Safetensors)
+        } else {
+            bail!("not a weights file; expected safetensors, Keras .h5 or .keras, or PyTorch .pth")
+        }
+    }
+}
+
+fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(16).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// A checkpoint from a file whose format, not its metadata, tells the convention.
+fn foreign(imported: Imported, convention: Convention, origin: String) -> Checkpoint {
+    let metadata = Metadata::of_foreign(&imported, convention);
+    Checkpoint { tensors: imported.tensors, metadata, origin }
+}

@@ -1,0 +1,106 @@
+//! Weights from the Hugging Face hub: from the cache on the disk, else downloaded into it.
+//!
+//! The cache is the one that every Hugging Face tool shares, so a file that Python downloaded is found here and the
+//! other way round. A file reaches its place in the cache only after its size and, where the hub states one, its
+//! SHA-256 have been checked. Nothing here writes to the terminal.
+//! Source: huggingface_hub's guide "Understand caching" and its `file_download.py`.
+
+// Without the feature there is only the cache.
+#![cfg_attr(not(feature = "hub"), allow(dead_code))]
+
+mod cache;
+#[cfg(feature = "hub")]
+mod download;
+mod repository;
+mod settings;
+#[cfg(feature = "hub")]
+mod transport;
+mod unavailable;
+
+use std::path::PathBuf;
+
+use self::cache::Cache;
+pub use self::repository::{InvalidRepository, Repository};
+use self::settings::Settings;
+pub use self::unavailable::{Cause, Unavailable};
+
+/// The 1,000-class ImageNet model of timm: the weights that `--model auto` looks for.
+pub const IMAGENET: &str = "timm/legacy_xception.tf_in1k";
+
+/// Is told how far a download is: bytes on the disk so far (those of an earlier, interrupted run included), and bytes
+/// of the whole file. Called from the thread that called [`Hub::fetch`], once per piece read.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+/// The hub as the environment describes it: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+#[derive(Debug)]
+pub struct Hub {
+    settings: Settings,
+    cache: Cache,
+}
+
+impl Hub {
+    /// A hub that reads the cache only if `offline` (the flag `--offline`) or `HF_HUB_OFFLINE` says so.
+    pub fn new(offline: bool) -> Self {
+        let mut settings = Settings::from_environment();
+        if offline {
+            settings.offline = Some("--offline");
+        }
+        let cache = Cache::new(settings.cache_dir.clone());
+        Self { settings, cache }
+    }
+
+    /// The folder of the cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`.
+    pub fn cache_dir() -> PathBuf {
+        Settings::from_environment().cache_dir
+    }
+
+    /// Path of `file` in the cache if it is there already; never touches the network.
+    pub fn cached(&self, repository: &Repository, file: &str) -> Option<PathBuf> {
+        self.cache.find(repository, file)
+    }
+
+    /// Path of `file`, from the cache without asking the hub if it is there, else downloaded.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the file is not in the cache and can't be downloaded whole.
+    pub fn fetch(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Unavailable> {
+        match self.cached(repository, file) {
+            Some(path) => Ok(path),
+            None => self.update(repository, file, progress),
+        }
+    }
+
+    /// Path of `file` as the hub has it now: asks the hub even if the cache has a file, downloads only what changed.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the hub can't be asked or the file can't be downloaded whole; the cache then still has the
+    /// file that it had.
+    pub fn update(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Unavailable> {
+        self.try_update(repository, file, progress).map_err(|cause| Unavailable {
+            repository: repository.to_string(),
+            file: file.to_string(),
+            endpoint: self.settings.endpoint.clone(),
+            cause: Box::new(cause),
+        })
+    }
+
+    fn try_update(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Cause> {
+        if let Some(switch) = self.settings.offline {
+            return Err(Cause::Offline { switch, cache: self.settings.cache_dir.clone() });
+        }
+        self.download(repository, file, progress)
+    }
+
+    #[cfg(feature = "hub")]
+    fn download(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Cause> {
+        let transport = transport::Transport::new(&self.settings)?;
+        let remote = transport.metadata(repository, file)?;
+        download::download(&transport, &self.cache, repository, &remote, progress)?;
+        self.cache.publish(repository, file, &remote.commit, &remote.etag)
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn download(&self, _: &Repository, _: &str, _: Progress) -> Result<PathBuf, Cause> {
+        Err(Cause::NotBuiltIn)
+    }
+}

@@ -1,0 +1,73 @@
+//! The few things that a client of the hub does with URLs: build one, follow a redirect, compare origins.
+//!
+//! Source: RFC 3986, sections 2.3 (unreserved characters) and 5.2 (references), the latter without `.` and `..`, which
+//! servers resolve.
+
+use super::Repository;
+
+/// The address of a file. A revision is one segment whatever it contains; a file may lie in folders.
+pub fn of_file(endpoint: &str, repository: &Repository, file: &str) -> String {
+    let (owner, name) = (&repository.owner, &repository.name);
+    let revision = encode(repository.revision_or_main(), b"");
+    format!("{endpoint}/{owner}/{name}/resolve/{revision}/{}", encode(file, b"/"))
+}
+
+/// Scheme, host and port: who gets a request.
+pub fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + "://".len());
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    &url[..end]
+}
+
+/// Where `location`, which the answer of `base` names, leads.
+pub fn join(base: &str, location: &str) -> String {
+    let origin = origin(base);
+    let scheme = base.split("//").next().unwrap_or_default();
+    if location.starts_with("http://") || location.starts_with("https://") {
+        location.to_string()
+    } else if location.starts_with("//") {
+        format!("{scheme}{location}")
+    } else if location.starts_with('/') {
+        format!("{origin}{location}")
+    } else {
+        let path = base[origin.len()..].split(['?', '#']).next().unwrap_or_default();
+        let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
+        format!("{origin}{folder}{location}")
+    }
+}
+
+/// Percent-encodes all but the unreserved characters and those to `keep`.
+fn encode(text: &str, keep: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_one_segment_and_a_file_may_be_several() {
+        let repository: Repository = "timm/x@refs/pr/1".parse().unwrap();
+        let url = of_file("https://hub", &repository, "a b/model.safetensors");
+        assert_eq!(url, "https://hub/timm/x/resolve/refs%2Fpr%2F1/a%20b/model.safetensors");
+    }
+
+    #[test]
+    fn a_redirect_leads_where_rfc_3986_says() {
+        let base = "http://hub:80/a/b?c=/d";
+        assert_eq!(join(base, "https://cdn/x"), "https://cdn/x");
+        assert_eq!(join(base, "//cdn/x"), "http://cdn/x");
+        assert_eq!(join(base, "/x?y"), "http://hub:80/x?y");
+        assert_eq!(join(base, "x"), "http://hub:80/a/x");
+        assert_eq!(join("http://hub", "x"), "http://hub/x");
+    }
+
+    #[test]
+    fn another_port_or_scheme_is_another_origin() {
+        assert_eq!(origin("http://hub:80/a"), "http://hub:80");
+        assert_eq!(origin("http://hub?x"), "http://hub");
+        assert_ne!(origin("http://hub/a"), origin("https://hub/a"));
+        assert_ne!(origin("http://hub:1/a"), origin("http://hub:2/a"));
+    }
+}

@@ -1,0 +1,169 @@
+//! What stands around Xception in a Keras model: preprocessing in front, a dense head behind.
+//!
+//! Our own head is: global average pooling, hidden dense layers with ReLU, each perhaps with
+//! dropout, and a classifier (softmax, or a sigmoid of one unit). Whatever else a model does
+//! would be lost silently, so it is an error that names the layer.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::config::{Argument, Layer, Model};
+use super::topology::{Parts, is_relu};
+
+/// Layers that change the picture while training only.
+const AUGMENTATION: [&str; 7] = [
+    "RandomFlip",
+    "RandomRotation",
+    "RandomZoom",
+    "RandomTranslation",
+    "RandomContrast",
+    "RandomBrightness",
+    "GaussianNoise",
+];
+const SUPPORTED: &str = "supported behind the backbone are GlobalAveragePooling2D, Flatten after it, Dropout, Dense, \
+                         and Activation with relu, softmax or sigmoid";
+
+/// What a model's configuration says beyond its weights.
+pub(super) struct Plan {
+    pub input_size: Option<usize>,
+    /// Names of the dense layers in order, the classifier last.
+    pub dense: Vec<String>,
+    /// Rate of the dropout behind each hidden layer.
+    pub dropout: Vec<f32>,
+}
+
+impl Plan {
+    /// # Errors
+    ///
+    /// A model that is not an Xception, or whose surroundings are not what the module describes.
+    pub fn of(model: &Model) -> Result<Self> {
+        let parts = Parts::of(model)?;
+        check_preprocessing(&parts.front)?;
+        let dense = dense_layers(&parts.head)?;
+        check_activations(&dense)?;
+        let hidden = &dense[..dense.len().saturating_sub(1)];
+        Ok(Self {
+            input_size: parts.input_size()?,
+            dense: dense.iter().map(|dense| dense.layer.name.clone()).collect(),
+            dropout: hidden.iter().map(|dense| dense.dropout).collect(),
+        })
+    }
+}
+
+/// Checks that what the model does to pixels of 0 to 255 is nothing, or exactly x/127.5 − 1.
+fn check_preprocessing(front: &[&Layer]) -> Result<()> {
+    let (mut scale, mut offset) = (1.0, 0.0);
+    let mut last = "";
+    for layer in front {
+        let (by, plus) = match layer.class.as_str() {
+            "InputLayer" => continue,
+            class if AUGMENTATION.contains(&class) => continue,
+            "Rescaling" => (number(layer, "scale")?, layer.number("offset").unwrap_or(0.0)),
+            "TrueDivide" | "Divide" | "Subtract" | "Multiply" | "Add" | "TFOpLambda" => arithmetic(layer)?,
+            class => bail!(
+                "layer `{}` in front of the backbone is of class {class}; supported there are Rescaling, \
+                 preprocess_input's arithmetic and random augmentation",
+                layer.name
+            ),
+        };
+        (scale, offset) = (scale * by, offset * by + plus);
+        last = &layer.name;
+    }
+    let is = |s: f64, o: f64| (scale * s - 1.0).abs() < 1e-5 && (offset - o).abs() < 1e-5;
+    ensure!(
+        is(1.0, 0.0) || is(127.5, -1.0),
+        "the model's preprocessing, up to layer `{last}`, is x*{scale} + {offset}; expected Xception's x/127.5 - 1"
+    );
+    Ok(())
+}
+
+/// Factor and summand of one arithmetic operation with a constant.
+fn arithmetic(layer: &Layer) -> Result<(f64, f64)> {
+    let operation = match layer.class.as_str() {
+        "TFOpLambda" => layer.text("function").unwrap_or_default(),
+        class => class,
+    };
+    let call = layer.calls.first().map_or(&[][..], Vec::as_slice);
+    let [Argument::Output(_), Argument::Number(constant)] = *call else {
+        bail!(
+            "layer `{}` ({operation}) in front of the backbone takes {call:?}, expected a tensor and a number",
+            layer.name
+        );
+    };
+    Ok(match operation {
+        "TrueDivide" | "Divide" | "math.truediv" | "math.divide" | "__operators__.truediv" => (1.0 / constant, 0.0),
+        "Multiply" | "math.multiply" | "__operators__.mul" => (constant, 0.0),
+        "Subtract" | "math.subtract" | "__operators__.sub" => (1.0, -constant),
+        "Add" | "math.add" | "__operators__.add" => (1.0, constant),
+        _ => bail!("layer `{}` in front of the backbone computes {operation}, expected x/127.5 - 1", layer.name),
+    })
+}
+
+fn number(layer: &Layer, key: &str) -> Result<f64> {
+    layer.number(key).with_context(|| format!("layer `{}` ({}): `{key}` is not a number", layer.name, layer.class))
+}
+
+/// A dense layer with the activation and dropout that follow it.
+struct Dense<'a> {
+    layer: &'a Layer,
+    activation: String,
+    dropout: f32,
+}
+
+/// The dense layers of a head.
+fn dense_layers<'a>(head: &[&'a Layer]) -> Result<Vec<Dense<'a>>> {
+    let mut dense: Vec<Dense> = Vec::new();
+    let mut pooled = false;
+    for &layer in head {
+        let unsupported = || format!("layer `{}` is of class {}; {SUPPORTED}", layer.name, layer.class);
+        match layer.class.as_str() {
+            "InputLayer" => {}
+            "GlobalAveragePooling2D" if !pooled => pooled = true,
+            "Flatten" => {
+                ensure!(pooled, "layer `{}` flattens the feature map before it is pooled; {SUPPORTED}", layer.name)
+            }
+            "Dropout" => {
+                let rate = number(layer, "rate")?;
+                ensure!((0.0..1.0).contains(&rate), "layer `{}` has rate {rate}, expected [0, 1)", layer.name);
+                if let Some(last) = dense.last_mut() {
+                    last.dropout = rate as f32;
+                }
+            }
+            "Dense" => {
+                ensure!(pooled, "layer `{}` stands on the feature map before it is pooled; {SUPPORTED}", layer.name);
+                dense.push(Dense { layer, activation: layer.activation(), dropout: 0.0 });
+            }
+            "Activation" | "ReLU" | "Softmax" => {
+                let last = dense.last_mut().filter(|last| last.activation == "linear").with_context(unsupported)?;
+                last.activation = match layer.class.as_str() {
+                    "Activation" => layer.activation(),
+                    "Softmax" => "softmax".to_owned(),
+                    _ if is_relu(layer) => "relu".to_owned(),
+                    _ => bail!("layer `{}` is a ReLU with a slope or a limit; {SUPPORTED}", layer.name),
+                };
+            }
+            _ => bail!("{}", unsupported()),
+        }
+    }
+    Ok(dense)
+}
+
+/// ReLU on hidden layers; on the classifier softmax, nothing, or the sigmoid of a single unit.
+fn check_activations(dense: &[Dense]) -> Result<()> {
+    let Some((classifier, hidden)) = dense.split_last() else { return Ok(()) };
+    for Dense { layer, activation, .. } in hidden {
+        ensure!(activation == "relu", "hidden layer `{}` has activation {activation}, expected relu", layer.name);
+    }
+    let (name, units) = (&classifier.layer.name, number(classifier.layer, "units")?);
+    let fits = match classifier.activation.as_str() {
+        "linear" => true,
+        "softmax" => units > 1.0,
+        "sigmoid" => units == 1.0,
+        _ => false,
+    };
+    ensure!(
+        fits,
+        "classifier `{name}` has {units} units and activation {}; expected softmax or none, or sigmoid with one unit",
+        classifier.activation
+    );
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Our own file format: safetensors with timm's names and one metadata entry, `xcept`.
+//!
+//! Files from the hub, with timm's names and no such entry, are read as timm's.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use anyhow::{Context, Result, bail};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::check::{check, check_head_alone};
+use super::{Checkpoint, Imported, Metadata, RawTensor, Tensors, foreign};
+use crate::convention::Convention;
+use crate::output::write_atomically;
+
+/// Key of our entry in the file's metadata.
+const METADATA_KEY: &str = "xcept";
+/// timm files count batches beside each batch norm; inference and fine-tuning need no such count.
+const IGNORED_SUFFIX: &str = ".num_batches_tracked";
+
+/// How numbers are stored; in memory they are always float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    F32,
+    /// Half the size; features keep a cosine above 0.9999
+    F16,
+}
+
+/// Reads weights from the bytes of a safetensors file.
+pub(super) fn read(bytes: &[u8], origin: String) -> Result<Checkpoint> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let views: Vec<_> = file.iter().filter(|(name, _)| !name.ends_with(IGNORED_SUFFIX)).collect();
+    let tensors: Tensors =
+        views.par_iter().map(|(name, view)| Ok(((*name).to_owned(), decode(name, view)?))).collect::<Result<_>>()?;
+    let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
+    let Some(entry) = entry else {
+        check(&tensors)?;
+        let imported = Imported { tensors, input_size: None, dropout: Vec::new() };
+        return Ok(foreign(imported, Convention::Timm, origin));
+    };
+    let metadata: Metadata = serde_json::from_str(entry)
+        .with_context(|| format!("the metadata entry `{METADATA_KEY}` is not what this version writes"))?;
+    let checkpoint = Checkpoint { tensors, metadata, origin };
+    match checkpoint.has_backbone() {
+        true => check(&checkpoint.tensors)?,
+        false => check_head_alone(&checkpoint.tensors)?,
+    }
+    Ok(checkpoint)
+}
+
+fn damaged(error: ::safetensors::SafeTensorError) -> anyhow::Error {
+    anyhow::anyhow!("a damaged safetensors file ({error}); download or make it again")
+}
+
+fn decode(name: &str, view: &TensorView) -> Result<RawTensor> {
+    let bytes = view.data();
+    let data = match view.dtype() {
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => decode_half(bytes, f16::from_bits),
+        Dtype::BF16 => decode_half(bytes, bf16::from_bits),
+        other => bail!("tensor `{name}` is {other:?}, expected F32, F16 or BF16"),
+    };
+    Ok(RawTensor { shape: view.shape().to_vec(), data })
+}
+
+/// Widens 16-bit floats a buffer at a time, so that the machine's own instruction does it.
+fn decode_half<H: Copy + Default>(bytes: &[u8], from_bits: fn(u16) -> H) -> Vec<f32>
+where
+    [H]: HalfFloatSliceExt,
+{
+    const BUFFER: usize = 1024;
+    let mut data = vec![0.0; bytes.len() / 2];
+    let mut halves = [H::default(); BUFFER];
+    for (data, bytes) in data.chunks_mut(BUFFER).zip(bytes.chunks(2 * BUFFER)) {
+        for (half, b) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
+            *half = from_bits(u16::from_le_bytes([b[0], b[1]]));
+        }
+        halves[..data.len()].convert_to_f32_slice(data);
+    }
+    data
+}
+
+/// Writes `tensors` to `path`, whole or not at all.
+///
+/// # Errors
+/// Names the file if it cannot be written.
+pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata, precision: Precision) -> Result<()> {
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::F16 => Dtype::F16,
+    };
+    let encoded: Vec<(&String, &RawTensor, Vec<u8>)> =
+        tensors.par_iter().map(|(name, tensor)| (name, tensor, encode(&tensor.data, precision))).collect();
+    let mut views = Vec::with_capacity(encoded.len());
+    for (name, tensor, bytes) in &encoded {
+        views.push((name.as_str(), TensorView::new(dtype, tensor.shape.clone(), bytes)?));
+    }
+    // One entry only: the order of several would differ from run to run.
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(metadata)?)]);
+    let bytes = ::safetensors::serialize(views, Some(metadata))?;
+    write_atomically(path, &bytes)
+}
+
+fn encode(data: &[f32], precision: Precision) -> Vec<u8> {
+    match precision {
+        Precision::F32 => data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Precision::F16 => data.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+    }
+}
+
+/// The tensors as they will be read from a file of this precision.
+pub fn rounded(mut tensors: Tensors, precision: Precision) -> Tensors {
+    if precision == Precision::F16 {
+        tensors.par_iter_mut().for_each(|(_, tensor)| {
+            tensor.data.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+        });
+    }
+    tensors
+}

@@ -1,0 +1,47 @@
+//! The check that all readers of weights share.
+
+use xcept::architecture;
+use xcept::weights::check::check;
+use xcept::weights::{RawTensor, Tensors};
+
+/// Tensors of the right shapes, with a head of one hidden layer.
+fn with_head() -> Tensors {
+    let mut tensors = Tensors::new();
+    let mut insert = |name: &str, shape: &[usize]| {
+        let data = vec![0.0; shape.iter().product()];
+        tensors.insert(name.to_owned(), RawTensor { shape: shape.to_vec(), data });
+    };
+    for spec in architecture::tensors() {
+        insert(&spec.name, &spec.shape);
+    }
+    for (name, shape) in [("head.0.weight", &[16, 2048][..]), ("head.0.bias", &[16])] {
+        insert(name, shape);
+    }
+    insert("fc.weight", &[3, 16]);
+    insert("fc.bias", &[3]);
+    tensors
+}
+
+#[test]
+fn the_check_names_what_does_not_fit_in_a_head() {
+    assert!(check(&with_head()).is_ok());
+    let tensor = |shape: &[usize]| RawTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] };
+    for (name, replacement, expected) in [
+        ("fc.weight", None, "missing tensor `fc.weight`: a head ends in a classifier, `fc.weight` and `fc.bias`"),
+        ("fc.bias", None, "missing tensor `fc.bias`"),
+        ("head.0.bias", Some(tensor(&[3])), "tensor `head.0.bias` is [3], expected [16]"),
+        ("fc.weight", Some(tensor(&[3, 2048])), "tensor `fc.weight` is [3, 2048], expected [units, 16]"),
+        ("head.2.weight", Some(tensor(&[3, 3])), "unexpected tensor `head.2.weight`"),
+        ("bn1.bias", Some(tensor(&[64])), "tensor `bn1.bias` is [64], expected [32]"),
+        ("bn1.bias", None, "missing tensor `bn1.bias`"),
+    ] {
+        let mut tensors = with_head();
+        match replacement {
+            Some(replacement) => tensors.insert(name.to_owned(), replacement),
+            None => tensors.remove(name),
+        };
+        assert_eq!(check(&tensors).err().unwrap().to_string(), expected);
+    }
+    let error = check(&Tensors::from([("x.weight".to_owned(), tensor(&[1]))])).err().unwrap().to_string();
+    assert_eq!(error, "not an Xception: 234 of its 234 tensors are missing; found 1: tensor `x.weight`");
+}

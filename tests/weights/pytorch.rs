@@ -1,0 +1,39 @@
+//! PyTorch's checkpoints: every value, and the errors for what is not exactly an Xception.
+
+use xcept::architecture;
+use xcept::weights::pytorch;
+
+use crate::fixture::{Fixture, error_of, sampled};
+
+/// `make.py`'s value at `index` of a PyTorch tensor.
+fn torch_formula(index: usize, number: usize) -> f32 {
+    ((7 * (index + 2 * number % 13) % 13) as f32 - 6.0) / 64.0
+}
+
+#[test]
+fn pytorch_checkpoints_give_timms_tensors_whatever_their_wrapping_layout_and_type() {
+    // Channels-last state dict; half precision under state_dict_ema and module., beside an
+    // optimizer; Cadene's old format and names, where every tensor is a slice of one storage.
+    for name in ["plain.pth", "wrapped.pth", "cadene.pth"] {
+        let imported = pytorch::read(&Fixture::unpack(name).path).map_err(|e| format!("{e:#}")).unwrap();
+        assert_eq!(imported.tensors.len(), architecture::tensors().len() + 2);
+        for (number, (tensor, values)) in imported.tensors.iter().enumerate() {
+            let wrong = sampled(values).find(|&index| values.data[index] != torch_formula(index, number));
+            assert_eq!(wrong, None, "{name}: {tensor}");
+        }
+        assert_eq!(imported.tensors["fc.weight"].shape, [5, architecture::FEATURES]);
+        assert_eq!((imported.input_size, imported.dropout), (None, vec![]));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_not_exactly_an_xception_is_an_error_that_names_the_tensor() {
+    for (name, expected) in [
+        ("empty.pth", "the checkpoint holds no tensors, expected a state dict with timm's names"),
+        ("missing.pth", "missing tensor `block3.rep.1.pointwise.weight`"),
+        ("extra.pth", "unexpected tensor `attention.weight`"),
+    ] {
+        let error = error_of(&Fixture::unpack(name));
+        assert!(error.ends_with(&format!("{name}: {expected}")), "{error}");
+    }
+}
