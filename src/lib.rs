@@ -19,4 +19,6 @@ pub mod kernel;
 pub mod labels;
 pub mod op;
 pub mod output;
+pub mod reference;
 pub mod weights;
+pub mod xception;

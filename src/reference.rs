@@ -1,0 +1,129 @@
+//! Activations that Keras or timm computed, to hold the network against.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ::safetensors::{Dtype, SafeTensors};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
+
+use crate::convention::Convention;
+use crate::weights::{Pool, RawTensor};
+use crate::xception::{self, Xception};
+
+/// Name of the pooled features among the stages.
+const POOLED: &str = "avg_pool";
+
+/// A file of reference activations, float32, NHWC.
+#[derive(Debug)]
+pub enum Reference {
+    /// `input` [N,H,W,3] in [−1, 1] and the activation after each stage by Keras' name.
+    Stages { input: RawTensor, stages: BTreeMap<String, RawTensor> },
+    /// `pixels` uint8 [N,H,W,3] and the features [N,2048] under each convention.
+    Features { pixels: RawTensor, features: BTreeMap<String, RawTensor> },
+}
+
+/// How far the network is from the reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Deviation {
+    Stage { largest_difference: f64, largest_activation: f64 },
+    Features { lowest_cosine: f64 },
+}
+
+impl Reference {
+    /// # Errors
+    /// Names the file if it cannot be read or holds no reference.
+    pub fn read(path: &Path) -> Result<Self> {
+        let read = || {
+            let bytes = std::fs::read(path)?;
+            let file = SafeTensors::deserialize(&bytes)?;
+            let mut tensors = BTreeMap::new();
+            for (name, view) in file.iter() {
+                let data = match view.dtype() {
+                    Dtype::F32 => view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                    Dtype::U8 => view.data().iter().map(|&byte| f32::from(byte)).collect(),
+                    other => bail!("`{name}` is {other:?}, expected F32 or U8"),
+                };
+                tensors.insert(name.to_owned(), RawTensor { shape: view.shape().to_vec(), data });
+            }
+            if let Some(input) = tensors.remove("input") {
+                return Ok(Reference::Stages { input, stages: tensors });
+            }
+            let pixels = tensors.remove("pixels").context("it has neither `input` nor `pixels`")?;
+            Ok(Reference::Features { pixels, features: tensors })
+        };
+        read().with_context(|| format!("{}: not a file of reference activations", path.display()))
+    }
+
+    /// Runs the network on the reference's input and compares, stage by stage in their order.
+    ///
+    /// # Errors
+    /// If a stage is not the network's or has another shape.
+    pub fn compare(&self, network: &Xception, convention: Convention) -> Result<Vec<(String, Deviation)>> {
+        match self {
+            Reference::Stages { input, stages } => compare_stages(network, input, stages),
+            Reference::Features { pixels, features } => {
+                let name = format!("features_{convention}");
+                let expected = features.get(&name).with_context(|| format!("the reference has no `{name}`"))?;
+                let lowest_cosine = lowest_cosine(network, pixels, expected)?;
+                Ok(vec![(name, Deviation::Features { lowest_cosine })])
+            }
+        }
+    }
+}
+
+fn compare_stages(
+    network: &Xception,
+    input: &RawTensor,
+    stages: &BTreeMap<String, RawTensor>,
+) -> Result<Vec<(String, Deviation)>> {
+    let mut deviations = Vec::new();
+    let mut compare = |name: &str, found: &Tensor| {
+        if let Some(expected) = stages.get(name) {
+            ensure!(
+                found.dims() == expected.shape,
+                "stage `{name}` is {:?}, the reference has {:?}",
+                found.dims(),
+                expected.shape
+            );
+            deviations.push((name.to_owned(), deviation(&found.flatten_all()?.to_vec1()?, &expected.data)));
+        }
+        Ok(())
+    };
+    let input = Tensor::from_slice(&input.data, input.shape.as_slice(), network.device())?;
+    let maps = network.forward_stages(&input, &mut compare)?;
+    compare(POOLED, &xception::pool(&maps, Pool::Avg)?)?;
+    if let Some(unknown) = stages.keys().find(|name| !deviations.iter().any(|(known, _)| known == *name)) {
+        bail!("the reference has a stage `{unknown}`, the network has none of that name");
+    }
+    Ok(deviations)
+}
+
+fn deviation(found: &[f32], expected: &[f32]) -> Deviation {
+    let largest = |values: &mut dyn Iterator<Item = f32>| f64::from(values.fold(0.0, f32::max));
+    Deviation::Stage {
+        largest_difference: largest(&mut found.iter().zip(expected).map(|(a, b)| (a - b).abs())),
+        largest_activation: largest(&mut expected.iter().map(|v| v.abs())),
+    }
+}
+
+/// The lowest cosine between a picture's features and the reference's.
+fn lowest_cosine(network: &Xception, pixels: &RawTensor, expected: &RawTensor) -> Result<f64> {
+    let [count, height, width, 3] = pixels.shape[..] else {
+        bail!("`pixels` is {:?}, expected [N,H,W,3]", pixels.shape);
+    };
+    let mut lowest = f64::INFINITY;
+    let length = expected.data.len() / count;
+    for (pixels, expected) in pixels.data.chunks_exact(height * width * 3).zip(expected.data.chunks_exact(length)) {
+        let scaled: Vec<f32> = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
+        let input = Tensor::from_vec(scaled, (1, height, width, 3), network.device())?;
+        let found = xception::pool(&network.forward_features(&input)?, Pool::Avg)?;
+        lowest = lowest.min(cosine(&found.flatten_all()?.to_vec1()?, expected));
+    }
+    Ok(lowest)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
