@@ -13,10 +13,16 @@
 //! [`architecture`], [`convention`]
 
 pub mod architecture;
+pub mod batches;
+pub mod classifier;
 pub mod convention;
+pub mod dataset;
+pub mod head;
 pub mod image;
+pub mod interrupt;
 pub mod kernel;
 pub mod labels;
+pub mod network;
 pub mod op;
 pub mod output;
 pub mod reference;

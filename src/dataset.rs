@@ -1,0 +1,271 @@
+//! Which pictures the user means: files, folders, and folders of class folders.
+//!
+//! Folders are walked in byte order of their names, symbolic links are followed, hidden files are
+//! passed over, and of the rest only files with a picture's extension are taken.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use crate::image;
+
+/// The part of a data set that a picture belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    Train,
+    Val,
+    /// Never used for training or for choosing.
+    Test,
+}
+
+impl Split {
+    /// Names of a split's folder.
+    const FOLDERS: [(&'static str, Split); 5] = [
+        ("train", Split::Train),
+        ("val", Split::Val),
+        ("valid", Split::Val),
+        ("validation", Split::Val),
+        ("test", Split::Test),
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+        }
+    }
+}
+
+/// A picture to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    pub path: PathBuf,
+    pub split: Option<Split>,
+    /// Index into [`Dataset::class_names`].
+    pub class: Option<usize>,
+}
+
+impl Input {
+    fn unlabelled(path: PathBuf) -> Self {
+        Self { path, split: None, class: None }
+    }
+
+    /// The path as results name it.
+    pub fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+}
+
+/// Pictures in order, with the classes that their folders give them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    pub inputs: Vec<Input>,
+    /// Names of class folders in byte order; empty where folders give none.
+    pub class_names: Vec<String>,
+}
+
+impl Dataset {
+    /// The pictures that `paths` name. A single folder of class folders (`CLASS/*`, or
+    /// `{train,val,test}/CLASS/*`) labels its pictures; anything else leaves them unlabelled.
+    /// A path that does not exist stays an input: reading it will tell.
+    ///
+    /// # Errors
+    /// If a folder holds no picture or cannot be walked.
+    pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        if let [folder] = paths
+            && folder.is_dir()
+            && let Some(dataset) = Self::labelled(folder)?
+        {
+            return Ok(dataset);
+        }
+        let mut inputs = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                inputs.extend(pictures(path)?.into_iter().map(Input::unlabelled));
+            } else {
+                inputs.push(Input::unlabelled(path.clone()));
+            }
+        }
+        Ok(Self { inputs, class_names: Vec::new() })
+    }
+
+    /// The labelled pictures of `folder`, or none if it is no folder of class folders.
+    fn labelled(folder: &Path) -> Result<Option<Self>> {
+        let entries = Entries::read(folder)?;
+        let has_train = entries.folders.iter().any(|name| name == "train");
+        let splits: Vec<(Option<Split>, PathBuf)> = if has_train {
+            let present = |(name, split): &(&str, Split)| {
+                entries.folders.iter().any(|f| f == name).then(|| (Some(*split), folder.join(name)))
+            };
+            Split::FOLDERS.iter().filter_map(present).collect()
+        } else if entries.has_pictures || entries.folders.is_empty() {
+            return Ok(None);
+        } else {
+            vec![(None, folder.to_owned())]
+        };
+        ensure!(
+            splits.iter().filter(|(split, _)| *split == Some(Split::Val)).count() <= 1,
+            "{}: has several folders of validation pictures; keep one of val, valid and validation",
+            folder.display()
+        );
+        let mut labelled = Vec::new();
+        for (split, folder) in splits {
+            for class in Entries::read(&folder)?.folders {
+                for path in pictures_or_none(&folder.join(&class))? {
+                    labelled.push((split, class.clone(), path));
+                }
+            }
+        }
+        if labelled.is_empty() && !has_train {
+            return Ok(None);
+        }
+        ensure!(!labelled.is_empty(), "{}: no pictures in train/CLASS/ ({})", folder.display(), extensions());
+        let mut class_names: Vec<String> = labelled.iter().map(|(_, class, _)| class.clone()).collect();
+        class_names.sort();
+        class_names.dedup();
+        let input = |(split, class, path)| Input { path, split, class: class_names.binary_search(&class).ok() };
+        Ok(Some(Self { inputs: labelled.into_iter().map(input).collect(), class_names: class_names.clone() }))
+    }
+}
+
+/// What lies directly in a folder, hidden names left out, folders in byte order.
+struct Entries {
+    folders: Vec<String>,
+    has_pictures: bool,
+}
+
+impl Entries {
+    fn read(folder: &Path) -> Result<Self> {
+        let cannot = || format!("{}: cannot be read", folder.display());
+        let mut entries = Self { folders: Vec::new(), has_pictures: false };
+        for entry in std::fs::read_dir(folder).with_context(cannot)? {
+            let entry = entry.with_context(cannot)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            if entry.path().is_dir() {
+                entries.folders.push(name);
+            } else {
+                entries.has_pictures |= is_picture(&entry.path());
+            }
+        }
+        entries.folders.sort();
+        Ok(entries)
+    }
+}
+
+/// Every picture below `folder`, at least one.
+fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    let pictures = pictures_or_none(folder)?;
+    if pictures.is_empty() {
+        bail!("{}: no pictures in this folder ({})", folder.display(), extensions());
+    }
+    Ok(pictures)
+}
+
+fn pictures_or_none(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_visible =
+        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_visible);
+    let mut pictures = Vec::new();
+    for entry in walk {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => pictures.push(entry.into_path()),
+            Ok(_) => {}
+            // A dangling link named like a picture is an input that can't be read, not a reason to stop.
+            Err(error) => match error.path() {
+                Some(path) if path.is_symlink() && !path.exists() => {
+                    if is_picture(path) {
+                        pictures.push(path.to_owned());
+                    }
+                }
+                _ => return Err(error).with_context(|| format!("{}: cannot be walked", folder.display())),
+            },
+        }
+    }
+    Ok(pictures)
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| image::EXTENSIONS.contains(&extension.as_str()))
+}
+
+fn extensions() -> String {
+    format!("looked for .{}", image::EXTENSIONS.join(", ."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        folder
+    }
+
+    fn open(folder: &tempfile::TempDir) -> Dataset {
+        Dataset::open(&[folder.path().to_owned()]).unwrap()
+    }
+
+    fn rows(folder: &tempfile::TempDir) -> Vec<(String, Option<Split>, Option<usize>)> {
+        let name = |path: &Path| path.strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
+        open(folder).inputs.iter().map(|input| (name(&input.path), input.split, input.class)).collect()
+    }
+
+    #[test]
+    fn class_folders_label_their_pictures_in_byte_order() {
+        let folder = tree(&["b/1.jpg", "a/2.PNG", "B/3.webp", "a/notes.txt", ".hidden/4.jpg", "a/.5.jpg"]);
+        assert_eq!(open(&folder).class_names, ["B", "a", "b"]);
+        let expected = [("B/3.webp", 0), ("a/2.PNG", 1), ("b/1.jpg", 2)];
+        assert_eq!(rows(&folder), expected.map(|(name, class)| (name.to_owned(), None, Some(class))));
+    }
+
+    #[test]
+    fn split_folders_are_told_apart_from_class_folders() {
+        let folder = tree(&["train/cat/1.jpg", "valid/cat/2.jpg", "test/dog/deep/3.jpg"]);
+        assert_eq!(open(&folder).class_names, ["cat", "dog"]);
+        let splits: Vec<_> = rows(&folder).into_iter().map(|(_, split, class)| (split, class)).collect();
+        use Split::*;
+        assert_eq!(splits, [(Some(Train), Some(0)), (Some(Val), Some(0)), (Some(Test), Some(1))]);
+    }
+
+    #[test]
+    fn a_folder_with_pictures_of_its_own_has_no_classes() {
+        let folder = tree(&["1.jpg", "sub/2.jpg"]);
+        assert_eq!(rows(&folder), [("1.jpg".to_owned(), None, None), ("sub/2.jpg".to_owned(), None, None)]);
+    }
+
+    #[test]
+    fn an_empty_folder_is_an_error_that_names_it() {
+        let folder = tree(&["notes.txt"]);
+        let error = Dataset::open(&[folder.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains(&folder.path().display().to_string()) && error.contains(".jpg"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_does_not_exist_stays_an_input() {
+        let dataset = Dataset::open(&["no/such.jpg".into()]).unwrap();
+        assert_eq!(dataset.inputs, [Input::unlabelled("no/such.jpg".into())]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_dangling_ones_stay_inputs() {
+        let (target, folder) = (tree(&["x/1.jpg"]), tree(&["2.jpg"]));
+        std::os::unix::fs::symlink(target.path().join("x"), folder.path().join("linked")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("gone.jpg")).unwrap();
+        let names: Vec<_> = rows(&folder).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["2.jpg", "gone.jpg", "linked/1.jpg"]);
+    }
+}

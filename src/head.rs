@@ -1,0 +1,147 @@
+//! Classifier heads: dense layers on pooled features, as Candle modules.
+//!
+//! Hidden layers are `head.0`, `head.1`, … with a ReLU after each; the classifier is `fc`, so a
+//! linear head has the same two tensors as timm's ImageNet model. A single output is a sigmoid
+//! between two classes, more are a softmax.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+
+use crate::weights::Tensors;
+
+/// The dense layers, each `x · weightᵀ + bias`.
+#[derive(Debug)]
+pub struct Head {
+    layers: Vec<Dense>,
+}
+
+#[derive(Debug)]
+struct Dense {
+    /// [out, in]
+    weight: Tensor,
+    /// [out]
+    bias: Tensor,
+}
+
+/// Names of the layers of a head with `hidden` hidden layers, in order.
+pub fn layer_names(hidden: usize) -> Vec<String> {
+    (0..hidden).map(|index| format!("head.{index}")).chain(["fc".to_owned()]).collect()
+}
+
+impl Head {
+    /// The head among `tensors`, on `device`.
+    ///
+    /// # Errors
+    /// If there is none or a tensor of it is missing.
+    pub fn new(tensors: &Tensors, device: &Device) -> Result<Self> {
+        let on_device = tensors
+            .iter()
+            .filter(|(name, _)| crate::weights::is_head_tensor(name))
+            .map(|(name, raw)| Ok((name.clone(), Tensor::from_slice(&raw.data, raw.shape.as_slice(), device)?)))
+            .collect::<Result<HashMap<_, _>>>()?;
+        Self::from_tensors(&on_device)
+    }
+
+    /// The head over `tensors`, which may be Candle variables.
+    ///
+    /// # Errors
+    /// If a tensor of it is missing.
+    pub fn from_tensors(tensors: &HashMap<String, Tensor>) -> Result<Self> {
+        let hidden = tensors.keys().filter(|name| name.starts_with("head.") && name.ends_with(".weight")).count();
+        let tensor = |name: String| {
+            let tensor = tensors.get(&name).with_context(|| format!("tensor `{name}` of the head is missing"))?;
+            anyhow::Ok(tensor.clone())
+        };
+        let dense = |name: String| {
+            anyhow::Ok(Dense { weight: tensor(format!("{name}.weight"))?, bias: tensor(format!("{name}.bias"))? })
+        };
+        Ok(Self { layers: layer_names(hidden).into_iter().map(dense).collect::<Result<_>>()? })
+    }
+
+    /// K, which is two for a single sigmoid output.
+    ///
+    /// # Errors
+    /// If the head has no layers.
+    pub fn classes(&self) -> Result<usize> {
+        let classifier = self.layers.last().context("a head without layers")?;
+        Ok(classifier.bias.dim(0)?.max(2))
+    }
+
+    /// Logits, with `dropout` applied behind each hidden layer's ReLU.
+    ///
+    /// Shapes: `features` [N,2048], result [N,K], or [N,1] for a sigmoid between two classes.
+    ///
+    /// # Errors
+    /// If the features have another length than the head expects.
+    pub fn forward(&self, features: &Tensor, mut dropout: impl FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let length = features.dim(1)?;
+        let expected = self.layers[0].weight.dim(1)?;
+        ensure!(length == expected, "features of length {length}, the head expects {expected}");
+        let mut x = features.clone();
+        for (index, layer) in self.layers.iter().enumerate() {
+            if index > 0 {
+                x = dropout(x.relu()?)?;
+            }
+            x = x.matmul(&layer.weight.t()?)?.broadcast_add(&layer.bias)?;
+        }
+        Ok(x)
+    }
+
+    /// Class probabilities.
+    ///
+    /// Shapes: `features` [N,2048], result [N,K], where a single sigmoid output gives K = 2.
+    ///
+    /// # Errors
+    /// If the features have another length than the head expects.
+    pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
+        let logits = self.forward(features, Ok)?;
+        if logits.dim(1)? == 1 {
+            let second = candle_nn::ops::sigmoid(&logits)?;
+            return Ok(Tensor::cat(&[&(1.0 - &second)?, &second], 1)?);
+        }
+        Ok(candle_nn::ops::softmax(&logits, 1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::RawTensor;
+
+    fn tensors(layers: &[(&str, &[usize], &[f32])]) -> Tensors {
+        let raw = |(name, shape, data): &(&str, &[usize], &[f32])| {
+            ((*name).to_owned(), RawTensor { shape: shape.to_vec(), data: data.to_vec() })
+        };
+        layers.iter().map(raw).collect()
+    }
+
+    fn probabilities(tensors: &Tensors, features: &[f32]) -> Vec<f32> {
+        let features = Tensor::from_slice(features, (1, features.len()), &Device::Cpu).unwrap();
+        let head = Head::new(tensors, &Device::Cpu).unwrap();
+        head.probabilities(&features).unwrap().get(0).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_single_output_is_the_probability_of_the_second_class() {
+        let head = tensors(&[("fc.weight", &[1, 2], &[1., 0.]), ("fc.bias", &[1], &[0.])]);
+        let p = probabilities(&head, &[f32::ln(3.0), 7.0]);
+        assert!((p[0] - 0.25).abs() < 1e-6 && (p[1] - 0.75).abs() < 1e-6, "{p:?}");
+    }
+
+    #[test]
+    fn hidden_layers_are_rectified() {
+        let head = tensors(&[
+            ("head.0.weight", &[2, 1], &[1., -1.]),
+            ("head.0.bias", &[2], &[0., 0.]),
+            ("fc.weight", &[3, 2], &[0., 0., 0., 1., 0., 0.]),
+            ("fc.bias", &[3], &[0., 0., 0.]),
+        ]);
+        // The second unit would be −ln 2 without a ReLU and make the second class likelier.
+        let p = probabilities(&head, &[-f32::ln(2.0)]);
+        let q = probabilities(&head, &[f32::ln(2.0)]);
+        assert!((p[1] - 0.5).abs() < 1e-6, "{p:?}");
+        assert!((q[1] - 1.0 / 3.0).abs() < 1e-6, "{q:?}");
+    }
+}
