@@ -17,6 +17,7 @@ pub mod batches;
 pub mod classifier;
 pub mod convention;
 pub mod dataset;
+pub mod features;
 pub mod head;
 pub mod image;
 pub mod interrupt;

@@ -1,0 +1,162 @@
+//! From pictures to a features file, computing only what no earlier run has.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::journal::Journal;
+use super::{Features, Format, Pipeline, Row};
+use crate::dataset::{Dataset, Input};
+use crate::network::FeatureExtractor;
+use crate::weights::Digest;
+use crate::{batches, image, interrupt};
+
+/// What is to be extracted, and where it goes.
+#[derive(Debug)]
+pub struct Extraction<'a> {
+    pub dataset: &'a Dataset,
+    pub pipeline: Pipeline,
+    pub output: &'a Path,
+    pub batch_size: usize,
+    /// Discards what an earlier run wrote to `output` for other pictures, weights or preprocessing.
+    pub overwrite: bool,
+}
+
+/// What became of the inputs.
+#[derive(Debug)]
+pub struct Outcome {
+    pub features: Features,
+    pub computed: usize,
+    pub reused: usize,
+    /// Inputs without a row and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// An input after reading.
+enum Prepared {
+    Known(Digest),
+    Fresh(Digest, Vec<f32>),
+    Unreadable(String),
+}
+
+/// Extracts features of every input that can be read and writes them, in order, to the output.
+/// `done` hears of each batch by its number of inputs.
+///
+/// # Errors
+/// If the output holds another run's features, nothing could be read, a file cannot be written,
+/// or the user interrupted: then the next run goes on where this one stopped.
+pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut dyn FnMut(usize)) -> Result<Outcome> {
+    let Extraction { dataset, pipeline, output, .. } = extraction;
+    Format::of(output)?;
+    let mut known = earlier(extraction)?;
+    let (mut journal, unfinished) = Journal::open(output, pipeline)?;
+    known.extend(unfinished);
+
+    let mut fresh: HashMap<Digest, Vec<f32>> = HashMap::new();
+    let mut outcomes = Vec::with_capacity(dataset.inputs.len());
+    let mut computed = 0;
+    let prepare = |input: &Input| prepare(input, &known, extractor);
+    batches::for_each(&dataset.inputs, extraction.batch_size, prepare, |_, prepared| {
+        let total = dataset.inputs.len();
+        interrupt::check(|| {
+            let (read, output) = (outcomes.len(), output.display());
+            format!("{read} of {total} are kept in {output}.partial; the same command goes on from there")
+        })?;
+        let rows = compute(prepared.iter(), extractor)?;
+        journal.append(rows.iter().map(|(digest, values)| (digest, values.as_slice())))?;
+        computed += rows.len();
+        fresh.extend(rows);
+        done(prepared.len());
+        outcomes.extend(prepared.into_iter().map(|prepared| match prepared {
+            Prepared::Known(digest) | Prepared::Fresh(digest, _) => Ok(digest),
+            Prepared::Unreadable(reason) => Err(reason),
+        }));
+        Ok(())
+    })?;
+    known.extend(fresh);
+
+    let (mut rows, mut unreadable) = (Vec::with_capacity(outcomes.len()), Vec::new());
+    for (input, outcome) in dataset.inputs.iter().zip(outcomes) {
+        match outcome {
+            Ok(sha256) => {
+                let values = known.get(&sha256).context("a row was neither known nor computed")?.clone();
+                rows.push(Row { path: input.name(), sha256, split: input.split, class: input.class, values });
+            }
+            Err(reason) => unreadable.push((input.name(), reason)),
+        }
+    }
+    if rows.is_empty() {
+        journal.remove()?;
+        let (path, reason) = unreadable.first().context("no pictures to read")?;
+        bail!("none of {} pictures could be read; the first: {path}: {reason}", unreadable.len());
+    }
+    let reused = rows.len() - computed;
+    let features = Features { pipeline: pipeline.clone(), class_names: dataset.class_names.clone(), rows };
+    features.write(output)?;
+    journal.remove()?;
+    Ok(Outcome { features, computed, reused, unreadable })
+}
+
+/// The rows that an earlier run left in the output.
+fn earlier(extraction: &Extraction) -> Result<HashMap<Digest, Vec<f32>>> {
+    let Extraction { dataset, pipeline, output, .. } = extraction;
+    if !output.exists() {
+        return Ok(HashMap::new());
+    }
+    let remedy = || format!("{}: pass --overwrite to make it anew, or another -o", output.display());
+    let features = match Features::read(output) {
+        Ok(features) => features,
+        Err(_) if extraction.overwrite => return Ok(HashMap::new()),
+        Err(error) => return Err(error).with_context(remedy),
+    };
+    if let Err(difference) = pipeline.ensure_same(&features.pipeline) {
+        if extraction.overwrite {
+            return Ok(HashMap::new());
+        }
+        return Err(difference).with_context(remedy);
+    }
+    let wanted: HashSet<String> = dataset.inputs.iter().map(Input::name).collect();
+    let other = features.rows.iter().find(|row| !wanted.contains(&row.path) && Path::new(&row.path).exists());
+    if let Some(other) = other {
+        ensure!(
+            extraction.overwrite,
+            "{}: holds features of other pictures ({}); pass --overwrite to drop them, or another -o",
+            output.display(),
+            other.path
+        );
+    }
+    Ok(features.rows.into_iter().map(|row| (row.sha256, row.values)).collect())
+}
+
+fn prepare(input: &Input, known: &HashMap<Digest, Vec<f32>>, extractor: &FeatureExtractor) -> Prepared {
+    let bytes = match image::read(&input.path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Prepared::Unreadable(format!("{error:#}")),
+    };
+    let digest = Digest::of_bytes(&bytes);
+    if known.contains_key(&digest) {
+        return Prepared::Known(digest);
+    }
+    match image::decode(&bytes) {
+        Ok(picture) => Prepared::Fresh(digest, extractor.prepare(&picture)),
+        Err(error) => Prepared::Unreadable(format!("{error:#}")),
+    }
+}
+
+/// Features of the fresh pictures of a batch, all through the network at once.
+fn compute<'a>(
+    prepared: impl Iterator<Item = &'a Prepared>,
+    extractor: &FeatureExtractor,
+) -> Result<Vec<(Digest, Vec<f32>)>> {
+    let fresh = prepared.filter_map(|prepared| match prepared {
+        Prepared::Fresh(digest, pixels) => Some((digest.clone(), pixels.clone())),
+        _ => None,
+    });
+    let (digests, pixels): (Vec<_>, Vec<_>) = fresh.unzip();
+    if pixels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = extractor.forward(&pixels)?.flatten_from(1)?.to_vec2::<f32>()?;
+    Ok(digests.into_iter().zip(rows).collect())
+}
