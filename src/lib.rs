@@ -27,5 +27,6 @@ pub mod network;
 pub mod op;
 pub mod output;
 pub mod reference;
+pub mod train;
 pub mod weights;
 pub mod xception;

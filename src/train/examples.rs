@@ -1,0 +1,124 @@
+//! Labelled feature rows as training and validation examples.
+
+use anyhow::{Result, bail, ensure};
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::dataset::Split;
+use crate::features::{Features, Row};
+
+/// Examples of one split.
+#[derive(Debug)]
+pub struct Examples {
+    /// [N,2048]
+    pub features: Tensor,
+    /// Class of each row.
+    pub classes: Vec<usize>,
+}
+
+impl Examples {
+    fn new(rows: &[&Row], device: &Device) -> Result<Self> {
+        let length = rows.first().map_or(0, |row| row.values.len());
+        let values: Vec<f32> = rows.iter().flat_map(|row| &row.values).copied().collect();
+        let features = Tensor::from_vec(values, (rows.len(), length), device)?;
+        Ok(Self { features, classes: rows.iter().filter_map(|row| row.class).collect() })
+    }
+
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+}
+
+/// Training and validation examples: by the data set's own folders where it has a `val`,
+/// otherwise `val_fraction` of each class drawn by `seed`. Rows of `test` are left out.
+///
+/// # Errors
+/// If there are fewer than two classes or a class is missing from a split.
+pub fn split(features: &Features, val_fraction: f64, seed: u64, device: &Device) -> Result<(Examples, Examples)> {
+    let labelled = || features.rows.iter().filter(|row| row.class.is_some() && row.split != Some(Split::Test));
+    let classes = &features.class_names;
+    if labelled().next().is_none() {
+        bail!("no picture has a class; expected a folder for each class, DATA/CLASS/*.jpg or DATA/train/CLASS/*.jpg");
+    }
+    ensure!(classes.len() >= 2, "one class only (`{}`), expected at least two class folders", classes[0]);
+    let (train, val) = if labelled().any(|row| row.split == Some(Split::Val)) {
+        labelled().partition(|row| row.split != Some(Split::Val))
+    } else {
+        draw(labelled().collect(), classes.len(), val_fraction, seed)
+    };
+    for (name, rows) in [("training", &train), ("validation", &val)] {
+        for (class, class_name) in classes.iter().enumerate() {
+            ensure!(
+                rows.iter().any(|row: &&Row| row.class == Some(class)),
+                "class `{class_name}` has no {name} pictures; every class needs some in either part of the data"
+            );
+        }
+    }
+    Ok((Examples::new(&train, device)?, Examples::new(&val, device)?))
+}
+
+/// Draws `fraction` of each class, at least one and not all, in the order of the rows.
+fn draw(rows: Vec<&Row>, classes: usize, fraction: f64, seed: u64) -> (Vec<&Row>, Vec<&Row>) {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut is_val = vec![false; rows.len()];
+    for class in 0..classes {
+        let mut members: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].class == Some(class)).collect();
+        members.shuffle(&mut random);
+        let count = (members.len() as f64 * fraction).round() as usize;
+        let count = count.max(1).min(members.len().saturating_sub(1));
+        members[..count].iter().for_each(|&row| is_val[row] = true);
+    }
+    let (train, val): (Vec<_>, Vec<_>) = rows.into_iter().zip(is_val).partition(|(_, is_val)| !is_val);
+    let rows = |part: Vec<(_, bool)>| part.into_iter().map(|(row, _)| row).collect();
+    (rows(train), rows(val))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::testing::{features, row};
+
+    fn split_of(rows: Vec<Row>, fraction: f64) -> Result<(Vec<usize>, Vec<usize>)> {
+        let (train, val) = split(&features(rows), fraction, 0, &Device::Cpu)?;
+        Ok((train.classes, val.classes))
+    }
+
+    #[test]
+    fn a_drawn_split_takes_its_share_of_each_class() {
+        let rows = (0..50).map(|i| row(&i.to_string(), None, Some(usize::from(i >= 10)), &[])).collect();
+        let (train, val) = split_of(rows, 0.2).unwrap();
+        let count = |classes: &[usize]| [0, 1].map(|class| classes.iter().filter(|&&c| c == class).count());
+        assert_eq!((count(&train), count(&val)), ([8, 32], [2, 8]));
+    }
+
+    #[test]
+    fn the_data_sets_own_folders_win_and_test_is_left_out() {
+        use Split::{Test, Train, Val};
+        let parts = [(Train, 0), (Test, 0), (Val, 1), (Train, 1), (Val, 0), (Test, 1)];
+        let rows = parts.iter().enumerate().map(|(i, &(s, c))| row(&i.to_string(), Some(s), Some(c), &[]));
+        assert_eq!(split_of(rows.collect(), 0.5).unwrap(), (vec![0, 1], vec![1, 0]));
+    }
+
+    #[test]
+    fn a_class_missing_from_a_split_is_named() {
+        let rows = vec![
+            row("1", Some(Split::Train), Some(0), &[]),
+            row("2", Some(Split::Train), Some(1), &[]),
+            row("3", Some(Split::Val), Some(0), &[]),
+        ];
+        let error = split_of(rows, 0.2).unwrap_err().to_string();
+        assert!(error.contains("dög") && error.contains("validation"), "{error}");
+    }
+
+    #[test]
+    fn pictures_without_classes_cannot_be_trained_on() {
+        let error = split_of(vec![row("1", None, None, &[])], 0.2).unwrap_err().to_string();
+        assert!(error.contains("DATA/CLASS"), "{error}");
+    }
+}
