@@ -15,6 +15,7 @@
 pub mod architecture;
 pub mod batches;
 pub mod classifier;
+pub mod cli;
 pub mod convention;
 pub mod dataset;
 pub mod features;
@@ -27,6 +28,7 @@ pub mod network;
 pub mod op;
 pub mod output;
 pub mod reference;
+pub mod terminal;
 pub mod train;
 pub mod weights;
 pub mod xception;

@@ -1,0 +1,208 @@
+//! The command line: what each subcommand is called with, and what it ends with.
+
+mod classify;
+mod convert;
+mod extract_features;
+mod finetune;
+mod info;
+mod model;
+mod weights;
+
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, bail};
+use candle_core::Device;
+use clap::{Args, Parser, Subcommand};
+
+use crate::interrupt::{self, Interrupted};
+use crate::terminal::Terminal;
+use crate::weights::hub::{Hub, Unavailable};
+
+/// Classify photographs, extract features and train classifiers with Xception
+#[derive(Debug, Parser)]
+#[command(name = "xcept", version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+const EXIT_STATUS_HELP: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be \
+                                read; 4 a check did not hold; 5 weights unavailable; 130 interrupted, with what was \
+                                done saved.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Never touch the network
+    #[arg(long, global = true)]
+    offline: bool,
+    /// No notes and no progress bars
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Say what is done in detail, on stderr
+    #[arg(long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Classify(classify::Classify),
+    ExtractFeatures(extract_features::ExtractFeatures),
+    Finetune(finetune::Finetune),
+    Convert(convert::Convert),
+    #[command(subcommand)]
+    Weights(weights::Weights),
+    Info(info::Info),
+}
+
+/// What every command may use.
+struct Context {
+    device: Device,
+    hub: Hub,
+    terminal: Terminal,
+}
+
+/// How a command that did not fail ended; the numbers are the program's exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Done = 0,
+    Failed = 1,
+    WrongUsage = 2,
+    SomeUnreadable = 3,
+    CheckFailed = 4,
+    WeightsUnavailable = 5,
+    Interrupted = interrupt::EXIT_STATUS as isize,
+}
+
+/// Runs the program with `arguments`, the first being its name, and says how it ended. Errors
+/// have been written to stderr.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(help_or_error) => {
+            // A closed pipe is no reason to complain.
+            let _ = help_or_error.print();
+            return if help_or_error.use_stderr() { Status::WrongUsage } else { Status::Done };
+        }
+    };
+    execute(arguments).unwrap_or_else(|error| {
+        let status = status_of(&error);
+        if status != Status::Done {
+            eprintln!("xcept: {error:#}");
+        }
+        status
+    })
+}
+
+fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
+    trace(global.verbose);
+    interrupt::install()?;
+    if let Some(threads) = global.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let context = Context {
+        device: global.device.open()?,
+        hub: Hub::new(global.offline),
+        terminal: Terminal { quiet: global.quiet },
+    };
+    match command {
+        Command::Classify(command) => command.run(&context),
+        Command::ExtractFeatures(command) => command.run(&context),
+        Command::Finetune(command) => command.run(&context),
+        Command::Convert(command) => command.run(&context),
+        Command::Weights(command) => command.run(&context),
+        Command::Info(command) => command.run(&context),
+    }
+}
+
+/// The status that an error means. A reader that closed the pipe had enough: that is no failure.
+fn status_of(error: &anyhow::Error) -> Status {
+    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_broken_pipe) {
+        Status::Done
+    } else if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        Status::Interrupted
+    } else if error.chain().any(|cause| cause.is::<Unavailable>()) {
+        Status::WeightsUnavailable
+    } else {
+        Status::Failed
+    }
+}
+
+/// Traces go to stderr as `RUST_LOG` asks, or at level debug with `--verbose`.
+fn trace(verbose: bool) {
+    let default = if verbose { "xcept=debug" } else { "off" };
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.parse().unwrap_or_default());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+    Metal,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
+            "cuda" => DeviceChoice::Cuda(0),
+            "metal" => DeviceChoice::Metal,
+            _ => match text.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
+                Some(number) => DeviceChoice::Cuda(number),
+                None => bail!("expected auto, cpu, cuda, cuda:N or metal"),
+            },
+        })
+    }
+}
+
+impl DeviceChoice {
+    fn open(self) -> Result<Device> {
+        let build = |feature: &str| {
+            format!("this xcept has no {feature} device; build it with `cargo build --release --features {feature}`")
+        };
+        match self {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(number) => Device::new_cuda(number).with_context(|| build("cuda")),
+            DeviceChoice::Metal => Device::new_metal(0).with_context(|| build("metal")),
+            DeviceChoice::Auto if candle_core::utils::cuda_is_available() => Ok(Device::new_cuda(0)?),
+            DeviceChoice::Auto if candle_core::utils::metal_is_available() => Ok(Device::new_metal(0)?),
+            DeviceChoice::Auto => Ok(Device::Cpu),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_are_told_by_name_and_number() {
+        assert_eq!("cuda:3".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(3));
+        assert!("cuda:x".parse::<DeviceChoice>().is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! `xcept finetune`: a classifier from labelled pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::model::PipelineArguments;
+use super::{Context, Status, extract_features, model};
+use crate::dataset::Dataset;
+use crate::features::{Extraction, Features, Pipeline};
+use crate::train::{self, EpochReport, Examples, HeadPlan, TrainedHead};
+use crate::weights::{self, Checkpoint, HeadMetadata, Metadata, Pool, Precision, Source};
+use crate::{interrupt, output, terminal};
+
+/// Train a classifier on labelled pictures: a head on bottleneck features
+#[derive(Debug, Args)]
+pub struct Finetune {
+    /// A folder of class folders, or a features file
+    #[arg(value_name = "DATA", default_value = "features.safetensors")]
+    data: PathBuf,
+    /// dense has hidden layers, linear has none
+    #[arg(long, default_value = "dense")]
+    head: HeadKind,
+    /// Units of the dense head's hidden layers
+    #[arg(long, value_name = "UNITS", value_delimiter = ',', default_value = "256,128")]
+    hidden: Vec<usize>,
+    /// Share of each hidden layer's outputs that is dropped while training
+    #[arg(long, default_value = "0.5", value_name = "RATE")]
+    dropout: f32,
+    #[arg(long, default_value = "30", value_name = "N")]
+    epochs: usize,
+    #[arg(long, default_value = "32", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    #[arg(long, default_value = "0.01", value_name = "RATE")]
+    learning_rate: f64,
+    /// Share of each class that is kept for validation, where the data has no val folder
+    #[arg(long, default_value = "0.2", value_name = "SHARE")]
+    val: f64,
+    /// The same seed gives the same model
+    #[arg(long, default_value = "0")]
+    seed: u64,
+    /// The model file; results.csv is written beside it
+    #[arg(long, short, value_name = "FILE", default_value = "model.safetensors")]
+    output: PathBuf,
+    /// What results call the model [default: the name of the model file]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where features of a folder are kept for the next run [default: xcept's cache folder]
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// Replace the output files if they exist
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HeadKind {
+    Dense,
+    Linear,
+}
+
+impl Finetune {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        self.check()?;
+        let results = self.output.with_file_name("results.csv");
+        output::refuse_existing(&self.output, self.overwrite)?;
+        output::refuse_existing(&results, self.overwrite)?;
+        let (features, has_unreadable) = self.features(context)?;
+        ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
+        let backbone = self.backbone_to_embed(&features.pipeline, context)?;
+
+        // The head is small: a CPU trains it in seconds, and to the same bytes everywhere.
+        let cpu = candle_core::Device::Cpu;
+        let (train, val) =
+            train::split(&features, self.val, self.seed, &cpu).with_context(|| self.data.display().to_string())?;
+        context.terminal.note(format_args!(
+            "{} training and {} validation pictures of {} classes",
+            train.len(),
+            val.len(),
+            features.class_names.len()
+        ));
+        let trained = self.train(&train, &val, features.class_names.len(), context)?;
+        let stopped = interrupt::check(|| format!("{} holds the best epoch so far", self.output.display()));
+        self.write_model(&trained, &features, backbone, (&train, &val))?;
+        write_results(&results, &trained.epochs)?;
+        let best = &trained.best;
+        println!(
+            "{}: validation accuracy {}, loss {:.4} (epoch {} of {})",
+            self.output.display(),
+            terminal::percent(best.val_accuracy),
+            best.val_loss,
+            best.epoch,
+            trained.epochs.len()
+        );
+        stopped?;
+        Ok(if has_unreadable { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!((0.0..1.0).contains(&self.dropout), "--dropout {}: expected 0 to below 1", self.dropout);
+        ensure!(self.val > 0.0 && self.val < 1.0, "--val {}: expected above 0 and below 1", self.val);
+        ensure!(self.learning_rate > 0.0, "--learning-rate {}: expected above 0", self.learning_rate);
+        ensure!(self.epochs > 0, "--epochs 0: expected 1 or more");
+        ensure!(self.hidden.iter().all(|&units| units > 0), "--hidden: expected at least one unit in each layer");
+        ensure!(
+            self.output.extension().is_some_and(|extension| extension == "safetensors"),
+            "{}: expected a name that ends in .safetensors",
+            self.output.display()
+        );
+        Ok(())
+    }
+
+    /// Features from the file, or of the folder's pictures; and whether some could not be read.
+    fn features(&self, context: &Context) -> Result<(Features, bool)> {
+        if self.data.is_file() {
+            return Ok((Features::read(&self.data)?, false));
+        }
+        if !self.data.is_dir() {
+            bail!(
+                "{}: no such file or folder; pass a folder of class folders, or make a features file with \
+                 `xcept extract-features`",
+                self.data.display()
+            );
+        }
+        let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        let (_, pipeline, extractor) = self.pipeline.open(context)?;
+        let output = match &self.features {
+            Some(file) => file.clone(),
+            None => cached_features(&self.data, &pipeline)?,
+        };
+        context.terminal.note(format_args!("features are kept in {}", output.display()));
+        let extraction = Extraction {
+            dataset: &dataset,
+            pipeline,
+            output: &output,
+            batch_size: extract_features::BATCH_SIZE,
+            overwrite: self.overwrite || self.features.is_none(),
+        };
+        let outcome = extract_features::extract(&extraction, &extractor, context)?;
+        Ok((outcome.features, !outcome.unreadable.is_empty()))
+    }
+
+    /// The backbone, if the model file must hold it because its name leads nowhere elsewhere.
+    fn backbone_to_embed(&self, pipeline: &Pipeline, context: &Context) -> Result<Option<Checkpoint>> {
+        let source: Source = pipeline.base.parse().context("the backbone that the features come from")?;
+        if source.is_portable() {
+            return Ok(None);
+        }
+        let backbone = model::load(&source, context, Some(pipeline.convention))?;
+        let found = backbone.backbone_digest();
+        ensure!(
+            found == pipeline.backbone,
+            "{source}: holds other weights ({}) than the features were made with ({}); extract them again",
+            found.short(),
+            pipeline.backbone.short()
+        );
+        Ok(Some(backbone))
+    }
+
+    fn train(&self, train: &Examples, val: &Examples, classes: usize, context: &Context) -> Result<TrainedHead> {
+        let bar = context.terminal.progress(self.epochs, "epochs");
+        let mut report = |epoch: &EpochReport| {
+            bar.inc(1);
+            bar.suspend(|| context.terminal.note(describe(epoch, self.epochs)));
+        };
+        let trained = train::train_head(&self.plan(), train, val, classes, &mut report);
+        bar.finish_and_clear();
+        trained
+    }
+
+    fn plan(&self) -> HeadPlan {
+        HeadPlan {
+            hidden: if self.head == HeadKind::Dense { self.hidden.clone() } else { Vec::new() },
+            dropout: self.dropout,
+            epochs: self.epochs,
+            batch_size: self.batch_size.into(),
+            learning_rate: self.learning_rate,
+            seed: self.seed,
+        }
+    }
+
+    fn write_model(
+        &self,
+        trained: &TrainedHead,
+        features: &Features,
+        backbone: Option<Checkpoint>,
+        (train, val): (&Examples, &Examples),
+    ) -> Result<()> {
+        let pipeline = &features.pipeline;
+        let plan = self.plan();
+        let history = json!({
+            "xcept": env!("CARGO_PKG_VERSION"),
+            "training": { "optimiser": "SGD", "pictures": train.len(), "validation_pictures": val.len(), "head": plan },
+            "best": trained.best,
+        });
+        let stem = self.output.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let metadata = Metadata {
+            convention: pipeline.convention,
+            backbone: Some(pipeline.backbone.clone()),
+            base: backbone.is_none().then(|| pipeline.base.clone()),
+            preprocessing: pipeline.preprocessing,
+            head: Some(HeadMetadata {
+                name: self.name.clone().or(stem).unwrap_or_default(),
+                class_names: features.class_names.clone(),
+                class_ids: None,
+                pool: pipeline.pool,
+                dropout: vec![plan.dropout; plan.hidden.len()],
+            }),
+            history: history.as_object().cloned().unwrap_or_default(),
+        };
+        let mut tensors = trained.tensors.clone();
+        let backbone = backbone.into_iter().flat_map(|backbone| backbone.tensors);
+        tensors.extend(backbone.filter(|(name, _)| !weights::is_head_tensor(name)));
+        weights::write(&self.output, &tensors, &metadata, Precision::F32)
+    }
+}
+
+fn describe(epoch: &EpochReport, epochs: usize) -> String {
+    let width = epochs.to_string().len();
+    format!(
+        "epoch {:width$}/{epochs}  loss {:.4}  accuracy {:>8}  val_loss {:.4}  val_accuracy {:>8}",
+        epoch.epoch,
+        epoch.loss,
+        terminal::percent(epoch.accuracy),
+        epoch.val_loss,
+        terminal::percent(epoch.val_accuracy)
+    )
+}
+
+fn write_results(path: &Path, epochs: &[EpochReport]) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for epoch in epochs {
+        writer.serialize(epoch)?;
+    }
+    output::write_atomically(path, &writer.into_inner()?)
+}
+
+/// A file in the user's cache folder for this folder of pictures and this pipeline.
+fn cached_features(data: &Path, pipeline: &Pipeline) -> Result<PathBuf> {
+    let data = data.canonicalize().with_context(|| data.display().to_string())?;
+    let key = format!("{} {}", data.display(), serde_json::to_string(pipeline)?);
+    let digest = weights::Digest::of_bytes(key.as_bytes());
+    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = output::cache_folder()?.join("features");
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    Ok(folder.join(format!("{name}-{}.safetensors", digest.short())))
+}

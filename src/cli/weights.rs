@@ -1,0 +1,159 @@
+//! `xcept weights`: what weights there are, where they lie, and whether they are right.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+
+use super::{Context, Status, model};
+use crate::reference::{Deviation, Reference};
+use crate::terminal;
+use crate::weights::hub::{self, Hub};
+use crate::weights::{BUNDLED, Checkpoint, Source, backbone_digest};
+use crate::xception::Xception;
+
+/// List, download, find and check weights
+#[derive(Debug, Subcommand)]
+pub enum Weights {
+    /// Show the bundled weights and those of the hub, with what is in the cache
+    List,
+    /// Download weights into the cache that every Hugging Face tool shares
+    Pull(Which),
+    /// Print where a file of weights lies
+    Path(Which),
+    /// Check weights: complete, undamaged, and right against reference activations
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub struct Which {
+    /// imagenet, a file, or OWNER/REPO[@REVISION] on the hub
+    #[arg(default_value = "imagenet")]
+    model: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// bundled, cats-vs-dogs, imagenet, a file, or OWNER/REPO[@REVISION] on the hub
+    #[arg(default_value = "bundled")]
+    model: String,
+    /// Activations to compare with: a safetensors file with `input` and stages by Keras' names, or
+    /// with `pixels` and `features_keras` or `features_timm`
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Numbers to compute the reference with [default: those of the weights]
+    #[arg(long, value_name = "CONVENTION")]
+    convention: Option<crate::convention::Convention>,
+    /// Largest difference that a stage may show, as a share of its largest activation
+    #[arg(long, default_value = "1e-4", value_name = "SHARE")]
+    tolerance: f64,
+    /// Smallest cosine that features may show
+    #[arg(long, default_value = "0.99999", value_name = "COSINE")]
+    min_cosine: f64,
+}
+
+impl Weights {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        match self {
+            Weights::List => list(context),
+            Weights::Pull(which) => {
+                println!("{}", which.path(context)?.display());
+                Ok(Status::Done)
+            }
+            Weights::Path(which) => {
+                let source: Source = which.model.parse()?;
+                if !source.is_local(&context.hub) {
+                    bail!("{source}: not downloaded yet; run `xcept weights pull {}`", which.model);
+                }
+                println!("{}", which.path(context)?.display());
+                Ok(Status::Done)
+            }
+            Weights::Verify(verify) => verify.run(context),
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<Status> {
+    let mut table = terminal::table(["model", "where", "what"]);
+    for bundled in BUNDLED {
+        let megabytes = bundled.bytes().len() as f64 / 1e6;
+        table.add_row([
+            bundled.name.to_owned(),
+            format!("in the binary, {megabytes:.1} MB"),
+            bundled.description.into(),
+        ]);
+    }
+    let imagenet = Source::imagenet()?;
+    let place = match imagenet.is_local(&context.hub) {
+        true => format!("in {}", Hub::cache_dir().display()),
+        false => "not downloaded: xcept weights pull imagenet".to_owned(),
+    };
+    table.add_row(["imagenet".to_owned(), place, format!("1,000 classes, {} on the hub", hub::IMAGENET)]);
+    println!("{table}");
+    Ok(Status::Done)
+}
+
+impl Which {
+    fn path(&self, context: &Context) -> Result<PathBuf> {
+        let source: Source = self.model.parse()?;
+        let bar = context.terminal.download(&self.model);
+        let path = source.path(&context.hub, &model::progress(&bar))?;
+        bar.finish_and_clear();
+        path.with_context(|| format!("{source}: is inside the binary, it has no path"))
+    }
+}
+
+impl Verify {
+    fn run(self, context: &Context) -> Result<Status> {
+        let source: Source = self.model.parse()?;
+        let checkpoint = model::load(&source, context, self.convention)?;
+        let mut holds = self.check_digest(&checkpoint);
+        if let Some(path) = &self.reference {
+            let network = Xception::new(&checkpoint, &context.device)?;
+            let reference = Reference::read(path)?;
+            let mut table = terminal::table(["stage", "largest difference", "of the largest activation", ""]);
+            terminal::align_right(&mut table, 1..3);
+            for (name, deviation) in reference.compare(&network, checkpoint.metadata.convention)? {
+                let (row, passes) = self.judge(name, deviation);
+                holds &= passes;
+                table.add_row(row);
+            }
+            println!("{table}");
+        }
+        Ok(if holds { Status::Done } else { Status::CheckFailed })
+    }
+
+    /// Whether the tensors are those that the file was written with.
+    fn check_digest(&self, checkpoint: &Checkpoint) -> bool {
+        if !checkpoint.has_backbone() {
+            println!("{}: complete; holds a head alone", self.model);
+            return true;
+        }
+        let found = backbone_digest(&checkpoint.tensors);
+        match &checkpoint.metadata.backbone {
+            Some(expected) if *expected != found => {
+                println!("{}: damaged: the backbone's SHA-256 is {found}, expected {expected}", self.model);
+                false
+            }
+            _ => {
+                println!("{}: complete; the backbone's SHA-256 is {found}", self.model);
+                true
+            }
+        }
+    }
+
+    fn judge(&self, name: String, deviation: Deviation) -> ([String; 4], bool) {
+        let verdict = |passes| if passes { "ok" } else { "too large" }.to_owned();
+        match deviation {
+            Deviation::Stage { largest_difference, largest_activation } => {
+                let share = largest_difference / largest_activation;
+                let passes = share <= self.tolerance;
+                ([name, format!("{largest_difference:.2e}"), format!("{share:.2e}"), verdict(passes)], passes)
+            }
+            Deviation::Features { lowest_cosine } => {
+                let passes = lowest_cosine >= self.min_cosine;
+                ([name, format!("cosine {lowest_cosine:.8}"), String::new(), verdict(passes)], passes)
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Turns how the program ended into its exit status.
+
+fn main() -> std::process::ExitCode {
+    let status = xcept::cli::run(std::env::args_os());
+    std::process::ExitCode::from(status as u8)
+}
