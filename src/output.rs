@@ -18,14 +18,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// Names the file if its folder is missing or cannot be written, and passes on `write`'s.
 pub fn write_atomically_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let cannot = || format!("{}: cannot be written", path.display());
     if path.is_dir() {
         bail!("{}: is a folder, expected the name of a file to write", path.display());
     }
+    refuse_missing_folder(path)?;
     let temporary = tempfile::Builder::new().prefix(".xcept-").tempfile_in(folder).with_context(cannot)?;
     let mut buffer = std::io::BufWriter::new(temporary.as_file());
     write(&mut buffer).with_context(cannot)?;
@@ -33,6 +31,23 @@ pub fn write_atomically_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> 
     drop(buffer);
     set_usual_permissions(temporary.as_file()).with_context(cannot)?;
     temporary.persist(path).with_context(cannot)?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// # Errors
+/// If there is no folder to write `path` into.
+pub fn refuse_missing_folder(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        bail!("{}: no such folder as {}; make it first", path.display(), folder.display());
+    }
     Ok(())
 }
 
@@ -48,11 +63,13 @@ fn set_usual_permissions(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Refuses to replace an earlier run's file unless told to.
+/// Refuses, before any work, a file that could not be written later: in a folder that does not
+/// exist, or over an earlier run's file without being told to.
 ///
 /// # Errors
 /// Names the file and the remedy.
-pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+pub fn refuse_unwritable(path: &Path, overwrite: bool) -> Result<()> {
+    refuse_missing_folder(path)?;
     if path.exists() && !overwrite {
         bail!("{}: exists already; pass --overwrite to replace it, or another -o", path.display());
     }

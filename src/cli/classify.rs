@@ -55,7 +55,7 @@ impl Classify {
         let to_terminal = self.output.is_none() && std::io::stdout().is_terminal();
         let format = self.format.unwrap_or(if to_terminal { Format::Table } else { Format::Jsonl });
         if let Some(output) = &self.output {
-            output::refuse_existing(output, self.overwrite)?;
+            output::refuse_unwritable(output, self.overwrite)?;
         }
         let inputs = Dataset::open(&read_list(&self.paths)?)?.inputs;
         let checkpoint = model::load_classifier(&self.model, context, self.convention)?;

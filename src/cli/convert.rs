@@ -54,7 +54,7 @@ impl Convert {
             "{}: expected a name that ends in .safetensors",
             self.output.display()
         );
-        output::refuse_existing(&self.output, self.overwrite)?;
+        output::refuse_unwritable(&self.output, self.overwrite)?;
         ensure!(self.input.exists(), "{}: no such file", self.input.display());
         let mut checkpoint = weights::load(&self.input)?;
         if let Some(convention) = self.convention {

@@ -9,6 +9,7 @@ use super::model::PipelineArguments;
 use super::{Context, Status};
 use crate::dataset::Dataset;
 use crate::features::{self, Extraction, Outcome};
+use crate::output;
 
 /// Pictures that go through the network at once.
 pub const BATCH_SIZE: usize = 4;
@@ -45,6 +46,7 @@ fn batch_size(text: &str) -> Result<usize> {
 impl ExtractFeatures {
     pub fn run(self, context: &Context) -> Result<Status> {
         features::Format::of(&self.output)?;
+        output::refuse_missing_folder(&self.output)?;
         let dataset = Dataset::open(&self.paths)?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let extraction = Extraction {

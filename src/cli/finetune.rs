@@ -67,8 +67,8 @@ impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
         self.check()?;
         let results = self.output.with_file_name("results.csv");
-        output::refuse_existing(&self.output, self.overwrite)?;
-        output::refuse_existing(&results, self.overwrite)?;
+        output::refuse_unwritable(&self.output, self.overwrite)?;
+        output::refuse_unwritable(&results, self.overwrite)?;
         let (features, has_unreadable) = self.features(context)?;
         ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
         let backbone = self.backbone_to_embed(&features.pipeline, context)?;
@@ -145,20 +145,22 @@ impl Finetune {
     }
 
     /// The backbone, if the model file must hold it because its name leads nowhere elsewhere.
+    /// A backbone at hand is compared with the one that made the features.
     fn backbone_to_embed(&self, pipeline: &Pipeline, context: &Context) -> Result<Option<Checkpoint>> {
         let source: Source = pipeline.base.parse().context("the backbone that the features come from")?;
-        if source.is_portable() {
+        if !source.is_local(&context.hub) {
             return Ok(None);
         }
         let backbone = model::load(&source, context, Some(pipeline.convention))?;
         let found = backbone.backbone_digest();
         ensure!(
             found == pipeline.backbone,
-            "{source}: holds other weights ({}) than the features were made with ({}); extract them again",
-            found.short(),
-            pipeline.backbone.short()
+            "{}: its features were made with the backbone {}, but `{source}` is {}; extract them again",
+            self.data.display(),
+            pipeline.backbone.short(),
+            found.short()
         );
-        Ok(Some(backbone))
+        Ok(Some(backbone).filter(|_| !source.is_portable()))
     }
 
     fn train(&self, train: &Examples, val: &Examples, classes: usize, context: &Context) -> Result<TrainedHead> {

@@ -45,6 +45,8 @@ pub struct Behaviour {
     pub xet_hash: bool,
     /// Waits before each body.
     pub delay: Duration,
+    /// The bytes of the file at every commit, instead of [`content`].
+    pub file: Option<Arc<Vec<u8>>>,
 }
 
 /// A request as it came in.
@@ -119,7 +121,11 @@ pub fn content(commit: &str) -> Vec<u8> {
 
 /// The ETag of the file at a commit.
 pub fn sha256(commit: &str) -> String {
-    Sha256::digest(content(commit)).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(&content(commit))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
@@ -182,9 +188,10 @@ fn refuse(stream: &mut TcpStream, status: u16, code: &str) -> std::io::Result<()
 }
 
 fn send_file(stream: &mut TcpStream, request: &Request, behaviour: &Behaviour, commit: &str) -> std::io::Result<()> {
-    let mut body = content(commit);
+    let mut body = behaviour.file.as_ref().map_or_else(|| content(commit), |file| file.to_vec());
+    let etag = digest(&body);
     let total = body.len() as u64;
-    let mut head = format!("X-Repo-Commit: {commit}\r\nX-Linked-Etag: \"{}\"\r\n", sha256(commit));
+    let mut head = format!("X-Repo-Commit: {commit}\r\nX-Linked-Etag: \"{etag}\"\r\n");
     head +=
         &format!("X-Linked-Size: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n", total + behaviour.size_error);
     if behaviour.xet_hash {

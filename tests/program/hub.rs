@@ -1,19 +1,14 @@
 //! `xcept weights pull` against a hub on this machine: downloads, the cache, and everything that can go wrong.
 
-mod support {
-    pub mod hub_server;
-    pub mod hub_user;
-}
-
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use support::hub_server::{
+use crate::support::hub_server::{
     Behaviour, FILE, HubServer, MAIN_COMMIT, OLD_COMMIT, REPOSITORY, content, dead_endpoint, sha256,
 };
-use support::hub_user::{User, assert_pulled, assert_unavailable, run, stdout_path};
+use crate::support::hub_user::{User, assert_pulled, assert_unavailable, run, stdout_path};
 
 #[test]
 fn the_first_pull_downloads_into_the_layout_of_hugging_face() {

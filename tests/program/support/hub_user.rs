@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 
 use tempfile::TempDir;
 
 use super::hub_server::{FILE, MAIN_COMMIT, REPOSITORY, content, sha256};
+use super::program::xcept;
 
 const UNAVAILABLE: i32 = 5;
 
@@ -24,18 +25,9 @@ impl User {
 
     /// `xcept weights pull …` with nothing of the environment that could lead it elsewhere.
     pub fn pull(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xcept"));
-        for (name, _) in std::env::vars_os() {
-            let upper = name.to_string_lossy().to_uppercase();
-            if ["HF_", "HUGGING", "XCEPT_", "XDG_"].iter().any(|start| upper.starts_with(start))
-                || ["_PROXY", "CA_BUNDLE", "SSL_CERT_FILE"].iter().any(|end| upper.ends_with(end))
-            {
-                command.env_remove(name);
-            }
-        }
+        let mut command = xcept();
         command.args(["weights", "pull"]).args(arguments);
         command.env("HF_HOME", self.home.path()).env("HF_ENDPOINT", &self.endpoint);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

@@ -1,0 +1,173 @@
+//! `xcept classify` on the photographs of `samples/`.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use crate::support::hub_server::{Behaviour, HubServer, REPOSITORY, dead_endpoint};
+use crate::support::program::{Desk, Ran, root, sample};
+use safetensors::tensor::{Dtype, TensorView};
+
+#[test]
+fn the_bundled_classifier_answers_where_imagenets_weights_are_not_to_be_had() {
+    let desk = Desk::new();
+    let ran = desk.run(&["classify", &sample("chelsea.png"), &sample("kitten.jpg"), &sample("beagle.jpg")]);
+    ran.assert_done();
+    let labels: Vec<_> = ran.json_lines().iter().map(|line| line["predictions"][0]["label"].clone()).collect();
+    assert_eq!(labels, ["cat", "cat", "dog"]);
+    for line in ran.json_lines() {
+        assert_eq!(line["model"], "cats-vs-dogs");
+        let total: f64 =
+            line["predictions"].as_array().unwrap().iter().map(|p| p["probability"].as_f64().unwrap()).sum();
+        assert!((total - 1.0).abs() < 1e-5, "{line}");
+    }
+    assert!(
+        ran.stderr.contains("`cats-vs-dogs`") && ran.stderr.contains("xcept weights pull imagenet"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn an_unreadable_input_is_an_error_row_in_its_place_and_status_3() {
+    let desk = Desk::new();
+    desk.write("pictures/a.jpg", b"not a picture at all");
+    desk.add_sample("kitten.jpg", "pictures/b.jpg");
+    desk.write("pictures/c.png", b"");
+    desk.add_sample("beagle.jpg", "pictures/d.jpeg");
+    let ran = desk.run(&["classify", "-m", "cats-vs-dogs", "pictures", "missing.jpg"]);
+    assert_eq!(ran.status, Some(3), "{}", ran.stderr);
+    let lines = ran.json_lines();
+    let paths: Vec<_> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["pictures/a.jpg", "pictures/b.jpg", "pictures/c.png", "pictures/d.jpeg", "missing.jpg"]);
+    let has_error: Vec<_> = lines.iter().map(|line| line["error"].is_string()).collect();
+    assert_eq!(has_error, [true, false, true, false, true]);
+    assert_eq!(lines[1]["predictions"][0]["label"], "cat");
+    assert_eq!(lines[3]["predictions"][0]["label"], "dog");
+    assert!(lines[2]["error"].as_str().unwrap().contains("empty"), "{}", lines[2]);
+}
+
+#[test]
+fn every_format_tells_the_same() {
+    let desk = Desk::new();
+    let run = |format| {
+        let ran = desk.run(&["classify", "-q", "-m", "cats-vs-dogs", "-f", format, "-k", "1", &sample("beagle.jpg")]);
+        ran.assert_done();
+        ran.stdout
+    };
+    let json: serde_json::Value = serde_json::from_str(&run("jsonl")).unwrap();
+    let probability = &json["predictions"][0]["probability"];
+    let csv = run("csv");
+    let rows: Vec<_> = csv.lines().collect();
+    assert_eq!(rows[0], "path,model,rank,index,id,label,probability,error");
+    assert_eq!(rows[1], format!("{},cats-vs-dogs,1,1,,dog,{probability},", sample("beagle.jpg")));
+    assert!(run("table").contains("%  dog"));
+}
+
+#[test]
+fn answers_do_not_depend_on_threads_or_on_the_company() {
+    let desk = Desk::new();
+    let all = [sample("chelsea.png"), sample("kitten.jpg"), sample("beagle.jpg")];
+    let of = |ran: Ran| ran.assert_done().stdout.clone();
+    let together = ["classify", "-m", "cats-vs-dogs", &all[0], &all[1], &all[2]];
+    let one_thread = of(desk.run(&[&together[..], &["--threads", "1"]].concat()));
+    assert_eq!(of(desk.run(&[&together[..], &["--threads", "2"]].concat())), one_thread);
+    let alone: String = all.iter().map(|path| of(desk.run(&["classify", "-m", "cats-vs-dogs", path]))).collect();
+    assert_eq!(alone, one_thread);
+}
+
+#[test]
+fn a_list_of_paths_is_read_from_stdin() {
+    let desk = Desk::new();
+    let mut child = desk.command(&["classify", "-m", "cats-vs-dogs", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{}\n\n{}", sample("beagle.jpg"), sample("kitten.jpg")).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    let labels: Vec<_> = ran.assert_done().json_lines().iter().map(|l| l["predictions"][0]["label"].clone()).collect();
+    assert_eq!(labels, ["dog", "cat"]);
+}
+
+#[test]
+fn results_go_to_a_file_that_is_not_replaced_unasked() {
+    let desk = Desk::new();
+    let arguments = ["classify", "-m", "cats-vs-dogs", "-o", "out.jsonl", &sample("kitten.jpg")];
+    assert_eq!(desk.run(&arguments).assert_done().stdout, "");
+    assert!(std::fs::read_to_string(desk.path("out.jsonl")).unwrap().contains("\"cat\""));
+    desk.run(&arguments).assert_failed(1, &["out.jsonl", "--overwrite"]);
+    desk.run(&[&arguments[..], &["--overwrite"]].concat()).assert_done();
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let desk = Desk::new();
+    let paths = vec![sample("kitten.jpg"); 12];
+    let mut command = desk.command(&["classify", "-m", "cats-vs-dogs"]);
+    let mut child = command.args(&paths).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn an_empty_folder_is_an_error_that_names_it() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    desk.run(&["classify", "-m", "cats-vs-dogs", "empty"]).assert_failed(1, &["empty: no pictures", ".jpg"]);
+}
+
+#[test]
+fn a_mistyped_model_file_is_not_taken_for_a_repository() {
+    let desk = Desk::new();
+    let arguments = ["classify", &sample("kitten.jpg"), "-m", "models/cat.safetensors"];
+    desk.run(&arguments).assert_failed(1, &["models/cat.safetensors: no such file"]);
+}
+
+/// The bundled base with a made-up 1,000-class head, as a file of timm's on the hub.
+fn thousand_classes() -> Vec<u8> {
+    let base = std::fs::read(root().join("weights/xception-imagenet-base.safetensors")).unwrap();
+    let base = safetensors::SafeTensors::deserialize(&base).unwrap();
+    // Class 281 looks at all features, the others at none.
+    let mut weight = vec![0; 2 * 1000 * 2048];
+    weight[2 * 281 * 2048..2 * 282 * 2048].chunks_exact_mut(2).for_each(|half| half.copy_from_slice(&[0x00, 0x3c]));
+    let (bias, counter) = (vec![0; 2 * 1000], 7_i64.to_le_bytes());
+    let mut tensors = base.tensors();
+    tensors.push(("fc.weight".into(), TensorView::new(Dtype::F16, vec![1000, 2048], &weight).unwrap()));
+    tensors.push(("fc.bias".into(), TensorView::new(Dtype::F16, vec![1000], &bias).unwrap()));
+    tensors.push(("bn1.num_batches_tracked".into(), TensorView::new(Dtype::I64, vec![], &counter).unwrap()));
+    safetensors::serialize(tensors, None).unwrap()
+}
+
+#[test]
+fn a_model_of_the_hub_is_downloaded_once_and_names_imagenets_classes() {
+    let server = HubServer::start(Behaviour { file: Some(Arc::new(thousand_classes())), ..Behaviour::default() });
+    let desk = Desk::new();
+    let classify = |endpoint: &str| {
+        let mut command = desk.command(&["classify", "-m", REPOSITORY, "-k", "2", &sample("chelsea.png")]);
+        Ran::of(command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", endpoint).output().unwrap())
+    };
+    let first = classify(&server.endpoint());
+    let line = &first.assert_done().json_lines()[0];
+    assert_eq!(line["model"], "imagenet");
+    let tabby = &line["predictions"][0];
+    assert_eq!((&tabby["index"], &tabby["id"], &tabby["label"]), (&281.into(), &"n02123045".into(), &"tabby".into()));
+    assert_eq!(classify(&dead_endpoint()).assert_done().stdout, first.stdout);
+}
+
+#[test]
+fn imagenets_weights_in_the_cache_answer_by_themselves() {
+    let desk = Desk::new();
+    let folder = "hf/hub/models--timm--legacy_xception.tf_in1k";
+    desk.write(&format!("{folder}/refs/main"), b"1111111111111111111111111111111111111111");
+    let snapshot = "snapshots/1111111111111111111111111111111111111111/model.safetensors";
+    desk.write(&format!("{folder}/{snapshot}"), &thousand_classes());
+    let ran = desk.run(&["classify", &sample("chelsea.png")]);
+    assert_eq!(ran.assert_done().json_lines()[0]["predictions"][0]["label"], "tabby");
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn no_network_and_no_cache_is_status_5_when_imagenet_is_asked_for() {
+    let desk = Desk::new();
+    let arguments = ["classify", "-m", "imagenet", &sample("chelsea.png")];
+    desk.run(&arguments).assert_failed(5, &["timm/legacy_xception.tf_in1k", "xcept weights pull"]);
+}

@@ -1,0 +1,160 @@
+//! `xcept finetune --head`: from pictures or features to a model file that stands alone.
+
+use crate::support::program::{Desk, add_crops, sample};
+use xcept::dataset::Split;
+use xcept::features::{Features, Row};
+use xcept::weights::Digest;
+
+/// Eight cats and eight dogs in folders.
+fn desk_with_pictures() -> Desk {
+    let desk = Desk::new();
+    add_crops(&desk, "kitten.jpg", "data/cat", 8);
+    add_crops(&desk, "beagle.jpg", "data/dog", 8);
+    desk
+}
+
+/// Features of the desk's pictures, changed by `edit`.
+fn edited(desk: &Desk, edit: impl FnOnce(&mut Features)) {
+    desk.run(&["extract-features", "data"]).assert_done();
+    let path = desk.path("features.safetensors");
+    let mut features = Features::read(&path).unwrap();
+    edit(&mut features);
+    features.write(&path).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_a_model_that_needs_nothing_beside_it() {
+    let desk = desk_with_pictures();
+    let ran = desk.run(&["finetune", "data", "--head", "dense", "--epochs", "5", "-o", "out/pets.safetensors"]);
+    ran.assert_failed(1, &["out/pets.safetensors", "no such folder"]);
+    std::fs::create_dir(desk.path("out")).unwrap();
+    let ran = desk.run(&["finetune", "data", "--head", "dense", "--epochs", "5", "-o", "out/pets.safetensors"]);
+    assert!(ran.assert_done().stdout.starts_with("out/pets.safetensors: validation accuracy "), "{}", ran.stdout);
+    for part in ["epoch 5/5", "loss", "accuracy", "val_loss", "val_accuracy"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    let results = std::fs::read_to_string(desk.path("out/results.csv")).unwrap();
+    assert!(results.starts_with("epoch,loss,accuracy,val_loss,val_accuracy\n1,"), "{results}");
+    assert_eq!(results.lines().count(), 6);
+
+    let elsewhere = Desk::new();
+    elsewhere.write("m.safetensors", &std::fs::read(desk.path("out/pets.safetensors")).unwrap());
+    let ran = elsewhere.run(&["classify", "-m", "m.safetensors", &sample("kitten.jpg"), &sample("beagle.jpg")]);
+    let lines = ran.assert_done().json_lines();
+    assert_eq!(lines[0]["model"], "pets");
+    assert_eq!(
+        (&lines[0]["predictions"][0]["label"], &lines[1]["predictions"][0]["label"]),
+        (&"cat".into(), &"dog".into())
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
+    let desk = desk_with_pictures();
+    desk.run(&["extract-features", "data"]).assert_done();
+    let bytes = |name: &str, threads: &str, seed: &str| {
+        let output = format!("{name}/m.safetensors");
+        std::fs::create_dir(desk.path(name)).unwrap();
+        let arguments = ["finetune", "--epochs", "4", "--seed", seed, "--threads", threads, "-o", &output];
+        let ran = desk.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        (std::fs::read(desk.path(&output)).unwrap(), std::fs::read(desk.path(name).join("results.csv")).unwrap())
+    };
+    let one = bytes("one", "1", "0");
+    assert!(one == bytes("two", "2", "0"));
+    assert!(one == bytes("three", "3", "0"));
+    assert!(one.0 != bytes("other", "1", "1").0);
+}
+
+#[test]
+fn a_linear_head_and_three_classes_are_a_softmax() {
+    let desk = desk_with_pictures();
+    add_crops(&desk, "chelsea.png", "data/chelsea", 4);
+    desk.run(&["finetune", "data", "--head", "linear", "--epochs", "20"]).assert_done();
+    let ran = desk.run(&["classify", "-m", "model.safetensors", &sample("chelsea.png")]);
+    let line = &ran.assert_done().json_lines()[0];
+    assert_eq!(line["predictions"][0]["label"], "chelsea");
+    assert_eq!(line["predictions"].as_array().unwrap().len(), 3);
+    let info = desk.run(&["info", "model.safetensors"]);
+    assert!(info.assert_done().stdout.contains("fc 2048→3"), "{}", info.stdout);
+}
+
+#[test]
+fn an_earlier_model_is_not_replaced_unasked() {
+    let desk = desk_with_pictures();
+    desk.run(&["extract-features", "data"]).assert_done();
+    desk.run(&["finetune", "--epochs", "1"]).assert_done();
+    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["model.safetensors", "--overwrite"]);
+    std::fs::remove_file(desk.path("model.safetensors")).unwrap();
+    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["results.csv", "--overwrite"]);
+    desk.run(&["finetune", "--epochs", "1", "--overwrite"]).assert_done();
+}
+
+#[test]
+fn one_class_only_is_an_error() {
+    let desk = Desk::new();
+    add_crops(&desk, "kitten.jpg", "data/cat", 2);
+    desk.run(&["finetune", "data", "-q"]).assert_failed(1, &["data", "one class only (`cat`)", "two class folders"]);
+}
+
+#[test]
+fn a_class_that_is_missing_from_val_is_named() {
+    let desk = Desk::new();
+    add_crops(&desk, "kitten.jpg", "data/train/cat", 1);
+    add_crops(&desk, "beagle.jpg", "data/train/dog", 1);
+    add_crops(&desk, "chelsea.png", "data/val/cat", 1);
+    let ran = desk.run(&["finetune", "data", "-q"]);
+    ran.assert_failed(1, &["data", "class `dog` has no validation pictures"]);
+}
+
+#[test]
+fn pictures_of_test_are_not_learned_from() {
+    let desk = desk_with_pictures();
+    // Test rows with the labels swapped would ruin what is learned.
+    edited(&desk, |features| {
+        let swapped: Vec<Row> = features
+            .rows
+            .iter()
+            .flat_map(|row| vec![Row { split: Some(Split::Test), class: row.class.map(|c| 1 - c), ..row.clone() }; 3])
+            .collect();
+        features.rows.extend(swapped);
+    });
+    let ran = desk.run(&["finetune", "--epochs", "20", "--head", "linear"]);
+    assert!(ran.assert_done().stdout.contains("validation accuracy 100.00 %"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("12 training and 4 validation pictures"), "{}", ran.stderr);
+}
+
+#[test]
+fn features_of_other_weights_are_refused_with_both_digests() {
+    let desk = desk_with_pictures();
+    let other = Digest::of_bytes(b"other weights");
+    edited(&desk, |features| features.pipeline.backbone = other.clone());
+    let bundled = xcept::weights::Bundled::find("bundled").unwrap().load().unwrap().backbone_digest();
+    desk.run(&["finetune", "-q"]).assert_failed(1, &["bundled", other.short(), bundled.short()]);
+    assert!(!desk.path("model.safetensors").exists());
+}
+
+#[test]
+fn data_that_is_not_there_or_no_features_is_an_error_with_the_remedy() {
+    let desk = Desk::new();
+    desk.run(&["finetune"]).assert_failed(1, &["features.safetensors", "xcept extract-features"]);
+    desk.run(&["finetune", "nowhere"]).assert_failed(1, &["nowhere: no such file or folder"]);
+    desk.write("notes.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}");
+    desk.run(&["finetune", "notes.safetensors"]).assert_failed(1, &["notes.safetensors", "not a features file"]);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let desk = Desk::new();
+    for (arguments, part) in [
+        (["--dropout", "1"], "--dropout"),
+        (["--val", "0"], "--val"),
+        (["--epochs", "0"], "--epochs"),
+        (["--learning-rate", "0"], "--learning-rate"),
+        (["--hidden", "0"], "--hidden"),
+        (["-o", "model.h5"], ".safetensors"),
+    ] {
+        let ran = desk.run(&[&["finetune"], &arguments[..]].concat());
+        assert!(ran.stderr.contains(part) && matches!(ran.status, Some(1 | 2)), "{arguments:?}: {}", ran.stderr);
+    }
+}

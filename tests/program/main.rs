@@ -1,0 +1,14 @@
+//! The program as a whole: each file runs the binary as a user would.
+
+mod classify;
+mod extract_features;
+mod finetune;
+mod hub;
+mod parity;
+mod weights_files;
+
+mod support {
+    pub mod hub_server;
+    pub mod hub_user;
+    pub mod program;
+}
