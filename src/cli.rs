@@ -16,6 +16,7 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::interrupt::{self, Interrupted};
+use crate::kernel;
 use crate::terminal::Terminal;
 use crate::weights::hub::{Hub, Unavailable};
 
@@ -34,6 +35,7 @@ const EXIT_STATUS_HELP: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 
                                 done saved.";
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Where to compute: auto, cpu, cuda, cuda:N or metal
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
@@ -103,11 +105,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
 }
 
 fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
+    // Rayon's pool, too, takes its size from there when it is first used.
+    kernel::prepare_process(global.threads.map(Into::into));
     trace(global.verbose);
     interrupt::install()?;
-    if let Some(threads) = global.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
     let context = Context {
         device: global.device.open()?,
         hub: Hub::new(global.offline),

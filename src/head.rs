@@ -4,30 +4,29 @@
 //! linear head has the same two tensors as timm's ImageNet model. A single output is a sigmoid
 //! between two classes, more are a softmax.
 
-use std::collections::HashMap;
-
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
-use crate::weights::Tensors;
+use crate::weights::{RawTensor, Tensors, is_head_tensor};
 
-/// The dense layers, each `x · weightᵀ + bias`.
 #[derive(Debug)]
 pub struct Head {
     layers: Vec<Dense>,
 }
 
-#[derive(Debug)]
-struct Dense {
-    /// [out, in]
-    weight: Tensor,
+/// `x · kernel + bias`.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    /// [in, out], Keras' layout: no product or gradient needs a transposed copy. Files have timm's,
+    /// [out, in].
+    pub kernel: Tensor,
     /// [out]
-    bias: Tensor,
+    pub bias: Tensor,
 }
 
 /// Names of the layers of a head with `hidden` hidden layers, in order.
-pub fn layer_names(hidden: usize) -> Vec<String> {
-    (0..hidden).map(|index| format!("head.{index}")).chain(["fc".to_owned()]).collect()
+fn layer_names(hidden: usize) -> impl Iterator<Item = String> {
+    (0..hidden).map(|index| format!("head.{index}")).chain(["fc".to_owned()])
 }
 
 impl Head {
@@ -36,28 +35,37 @@ impl Head {
     /// # Errors
     /// If there is none or a tensor of it is missing.
     pub fn new(tensors: &Tensors, device: &Device) -> Result<Self> {
-        let on_device = tensors
-            .iter()
-            .filter(|(name, _)| crate::weights::is_head_tensor(name))
-            .map(|(name, raw)| Ok((name.clone(), Tensor::from_slice(&raw.data, raw.shape.as_slice(), device)?)))
-            .collect::<Result<HashMap<_, _>>>()?;
-        Self::from_tensors(&on_device)
-    }
-
-    /// The head over `tensors`, which may be Candle variables.
-    ///
-    /// # Errors
-    /// If a tensor of it is missing.
-    pub fn from_tensors(tensors: &HashMap<String, Tensor>) -> Result<Self> {
-        let hidden = tensors.keys().filter(|name| name.starts_with("head.") && name.ends_with(".weight")).count();
         let tensor = |name: String| {
-            let tensor = tensors.get(&name).with_context(|| format!("tensor `{name}` of the head is missing"))?;
-            anyhow::Ok(tensor.clone())
+            let raw = tensors.get(&name).with_context(|| format!("tensor `{name}` of the head is missing"))?;
+            anyhow::Ok(Tensor::from_slice(&raw.data, raw.shape.as_slice(), device)?)
         };
         let dense = |name: String| {
-            anyhow::Ok(Dense { weight: tensor(format!("{name}.weight"))?, bias: tensor(format!("{name}.bias"))? })
+            let kernel = tensor(format!("{name}.weight"))?.t()?.contiguous()?;
+            anyhow::Ok(Dense { kernel, bias: tensor(format!("{name}.bias"))? })
         };
-        Ok(Self { layers: layer_names(hidden).into_iter().map(dense).collect::<Result<_>>()? })
+        let weights = tensors.keys().filter(|name| is_head_tensor(name) && name.ends_with(".weight")).count();
+        Ok(Self { layers: layer_names(weights.saturating_sub(1)).map(dense).collect::<Result<_>>()? })
+    }
+
+    /// A head over `layers`, whose tensors may be Candle variables.
+    pub fn from_layers(layers: Vec<Dense>) -> Self {
+        Self { layers }
+    }
+
+    /// The head as a file holds it.
+    ///
+    /// # Errors
+    /// If a tensor can't be read from its device.
+    pub fn tensors(&self) -> Result<Tensors> {
+        let raw = |tensor: &Tensor| {
+            anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()? })
+        };
+        let mut tensors = Tensors::new();
+        for (name, layer) in layer_names(self.layers.len().saturating_sub(1)).zip(&self.layers) {
+            tensors.insert(format!("{name}.weight"), raw(&layer.kernel.t()?)?);
+            tensors.insert(format!("{name}.bias"), raw(&layer.bias)?);
+        }
+        Ok(tensors)
     }
 
     /// K, which is two for a single sigmoid output.
@@ -77,14 +85,14 @@ impl Head {
     /// If the features have another length than the head expects.
     pub fn forward(&self, features: &Tensor, mut dropout: impl FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let length = features.dim(1)?;
-        let expected = self.layers[0].weight.dim(1)?;
+        let expected = self.layers[0].kernel.dim(0)?;
         ensure!(length == expected, "features of length {length}, the head expects {expected}");
         let mut x = features.clone();
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
                 x = dropout(x.relu()?)?;
             }
-            x = x.matmul(&layer.weight.t()?)?.broadcast_add(&layer.bias)?;
+            x = x.matmul(&layer.kernel)?.broadcast_add(&layer.bias)?;
         }
         Ok(x)
     }
@@ -108,7 +116,6 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::RawTensor;
 
     fn tensors(layers: &[(&str, &[usize], &[f32])]) -> Tensors {
         let raw = |(name, shape, data): &(&str, &[usize], &[f32])| {
@@ -128,6 +135,17 @@ mod tests {
         let head = tensors(&[("fc.weight", &[1, 2], &[1., 0.]), ("fc.bias", &[1], &[0.])]);
         let p = probabilities(&head, &[f32::ln(3.0), 7.0]);
         assert!((p[0] - 0.25).abs() < 1e-6 && (p[1] - 0.75).abs() < 1e-6, "{p:?}");
+    }
+
+    #[test]
+    fn a_head_is_written_as_it_was_read() {
+        let head = tensors(&[
+            ("head.0.weight", &[2, 3], &[1., 2., 3., 4., 5., 6.]),
+            ("head.0.bias", &[2], &[7., 8.]),
+            ("fc.weight", &[1, 2], &[9., 10.]),
+            ("fc.bias", &[1], &[11.]),
+        ]);
+        assert_eq!(Head::new(&head, &Device::Cpu).unwrap().tensors().unwrap(), head);
     }
 
     #[test]

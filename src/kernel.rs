@@ -9,11 +9,13 @@ mod affine;
 mod depthwise;
 mod max_pool;
 mod patches;
+mod process;
 
 pub use affine::{affine, affine_backward};
 pub use depthwise::{depthwise, depthwise_backward_weight};
 pub use max_pool::{MaxPool, max_pool, max_pool_backward};
 pub use patches::{Patches, patches, patches_backward};
+pub use process::prepare_process;
 
 /// Shape of an activation: N images of H×W pixels with C channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,10 @@ use crate::image::{Picture, Preprocessing};
 use crate::weights::{Checkpoint, Pool};
 use crate::xception::{self, Xception};
 
+/// Pictures that go through the network at once unless told otherwise. One keeps its activations
+/// in the caches; four take a third longer for each and twice the memory.
+pub const BATCH_SIZE: usize = 1;
+
 #[derive(Debug)]
 pub struct FeatureExtractor {
     network: Xception,

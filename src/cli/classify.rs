@@ -12,10 +12,7 @@ use crate::classifier::{Classifier, Prediction};
 use crate::convention::Convention;
 use crate::dataset::{Dataset, Input};
 use crate::interrupt::{self, Interrupted};
-use crate::{batches, image, output, terminal};
-
-/// Pictures that go through the network at once: more fill no core better and take more memory.
-const BATCH_SIZE: usize = 4;
+use crate::{batches, image, network, output, terminal};
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -24,7 +21,7 @@ pub struct Classify {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// auto, imagenet, cats-vs-dogs, a model file, or OWNER/REPO[@REVISION] on the hub
-    #[arg(long, short, default_value = "auto", env = "XCEPT_MODEL")]
+    #[arg(long, short, default_value = "auto", env = "XCEPT_MODEL", hide_env_values = true)]
     model: String,
     /// Numbers that the weights were trained with, where the file says something else
     #[arg(long, value_name = "CONVENTION")]
@@ -32,7 +29,7 @@ pub struct Classify {
     /// How many classes to name for each picture
     #[arg(long, short = 'k', default_value = "5", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// [default: table on a terminal, jsonl otherwise]
+    /// How results are written [default: table on a terminal, jsonl otherwise]
     #[arg(long, short)]
     format: Option<Format>,
     /// Write results to a file instead of stdout
@@ -90,12 +87,13 @@ impl Classify {
         mut results: Results,
         context: &Context,
     ) -> Result<usize> {
-        let bar = context.terminal.progress(if inputs.len() > BATCH_SIZE { inputs.len() } else { 0 }, "pictures");
+        let bar =
+            context.terminal.progress(if inputs.len() > network::BATCH_SIZE { inputs.len() } else { 0 }, "pictures");
         let mut unreadable = 0;
         let prepare = |input: &Input| -> Result<Vec<f32>> {
             Ok(classifier.extractor().prepare(&image::decode(&image::read(&input.path)?)?))
         };
-        batches::for_each(inputs, BATCH_SIZE, prepare, |batch, prepared| {
+        batches::for_each(inputs, network::BATCH_SIZE, prepare, |batch, prepared| {
             interrupt::check(|| "the results so far have been written".to_owned())?;
             let pixels: Vec<Vec<f32>> = prepared.iter().filter_map(|p| p.as_ref().ok().cloned()).collect();
             let mut predictions = match pixels.is_empty() {

@@ -9,10 +9,7 @@ use super::model::PipelineArguments;
 use super::{Context, Status};
 use crate::dataset::Dataset;
 use crate::features::{self, Extraction, Outcome};
-use crate::output;
-
-/// Pictures that go through the network at once.
-pub const BATCH_SIZE: usize = 4;
+use crate::{network, output};
 
 /// Turn pictures into bottleneck features, one row for each
 #[derive(Debug, Args)]
@@ -35,7 +32,7 @@ pub struct ExtractFeatures {
 
 fn batch_size(text: &str) -> Result<usize> {
     match text {
-        "auto" => Ok(BATCH_SIZE),
+        "auto" => Ok(network::BATCH_SIZE),
         _ => match text.parse() {
             Ok(number @ 1..=1024) => Ok(number),
             _ => anyhow::bail!("expected auto or 1 to 1024"),

@@ -12,7 +12,7 @@ use crate::dataset::Dataset;
 use crate::features::{Extraction, Features, Pipeline};
 use crate::train::{self, EpochReport, Examples, HeadPlan, TrainedHead};
 use crate::weights::{self, Checkpoint, HeadMetadata, Metadata, Pool, Precision, Source};
-use crate::{interrupt, output, terminal};
+use crate::{interrupt, network, output, terminal};
 
 /// Train a classifier on labelled pictures: a head on bottleneck features
 #[derive(Debug, Args)]
@@ -29,10 +29,13 @@ pub struct Finetune {
     /// Share of each hidden layer's outputs that is dropped while training
     #[arg(long, default_value = "0.5", value_name = "RATE")]
     dropout: f32,
+    /// Passes over the training pictures
     #[arg(long, default_value = "30", value_name = "N")]
     epochs: usize,
+    /// Pictures of each step
     #[arg(long, default_value = "32", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: u16,
+    /// Step of stochastic gradient descent
     #[arg(long, default_value = "0.01", value_name = "RATE")]
     learning_rate: f64,
     /// Share of each class that is kept for validation, where the data has no val folder
@@ -137,7 +140,7 @@ impl Finetune {
             dataset: &dataset,
             pipeline,
             output: &output,
-            batch_size: extract_features::BATCH_SIZE,
+            batch_size: network::BATCH_SIZE,
             overwrite: self.overwrite || self.features.is_none(),
         };
         let outcome = extract_features::extract(&extraction, &extractor, context)?;

@@ -1,7 +1,5 @@
 //! Stochastic gradient descent on the dense layers of a head, by Candle's gradients.
 
-use std::collections::{BTreeMap, HashMap};
-
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Optimizer, SGD};
@@ -11,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::Examples;
-use crate::head::{Head, layer_names};
+use crate::head::{Dense, Head};
 use crate::interrupt;
-use crate::weights::{RawTensor, Tensors};
+use crate::weights::Tensors;
 
 /// What to train and how.
 #[derive(Debug, Clone, Serialize)]
@@ -67,10 +65,11 @@ pub fn train_head(
     let outputs = if classes == 2 { 1 } else { classes };
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
     let variables = initial(plan, train.features.dim(1)?, outputs, &mut random, &device)?;
-    let tensors: HashMap<String, Tensor> =
-        variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    let head = Head::from_tensors(&tensors)?;
-    let mut optimiser = SGD::new(variables.values().cloned().collect(), plan.learning_rate)?;
+    let tensor = |var: &Var| var.as_tensor().clone();
+    let layers = variables.iter().map(|(kernel, bias)| Dense { kernel: tensor(kernel), bias: tensor(bias) });
+    let head = Head::from_layers(layers.collect());
+    let all = variables.iter().flat_map(|(kernel, bias)| [kernel.clone(), bias.clone()]);
+    let mut optimiser = SGD::new(all.collect(), plan.learning_rate)?;
 
     let mut order: Vec<u32> = (0..train.len() as u32).collect();
     let mut epochs: Vec<EpochReport> = Vec::with_capacity(plan.epochs);
@@ -99,7 +98,7 @@ pub fn train_head(
         report(&epoch);
         epochs.push(epoch.clone());
         if best.as_ref().is_none_or(|(best, _)| is_better(&epoch, best)) {
-            best = Some((epoch, raw(&variables)?));
+            best = Some((epoch, head.tensors()?));
         }
         if interrupt::check(String::new).is_err() {
             break;
@@ -115,25 +114,24 @@ fn is_better(a: &EpochReport, b: &EpochReport) -> bool {
     a.val_accuracy > b.val_accuracy || (a.val_accuracy == b.val_accuracy && a.val_loss < b.val_loss)
 }
 
-/// Glorot uniform weights and zero biases, Keras' defaults for a dense layer.
+/// Kernel and bias of each layer: Glorot uniform and zero, Keras' defaults for a dense layer.
 fn initial(
     plan: &HeadPlan,
     inputs: usize,
     outputs: usize,
     random: &mut ChaCha8Rng,
     device: &Device,
-) -> Result<BTreeMap<String, Var>> {
-    let mut variables = BTreeMap::new();
+) -> Result<Vec<(Var, Var)>> {
     let mut fan_in = inputs;
     let units = plan.hidden.iter().copied().chain([outputs]);
-    for (name, fan_out) in layer_names(plan.hidden.len()).into_iter().zip(units) {
+    let layer = |fan_out| {
         let limit = (6.0 / (fan_in + fan_out) as f32).sqrt();
-        let weight: Vec<f32> = (0..fan_in * fan_out).map(|_| random.random_range(-limit..limit)).collect();
-        variables.insert(format!("{name}.weight"), Var::from_vec(weight, (fan_out, fan_in), device)?);
-        variables.insert(format!("{name}.bias"), Var::zeros(fan_out, DType::F32, device)?);
+        let kernel: Vec<f32> = (0..fan_in * fan_out).map(|_| random.random_range(-limit..limit)).collect();
+        let kernel = Var::from_vec(kernel, (fan_in, fan_out), device)?;
         fan_in = fan_out;
-    }
-    Ok(variables)
+        Ok((kernel, Var::zeros(fan_out, DType::F32, device)?))
+    };
+    units.map(layer).collect()
 }
 
 /// Drops a share of the values and scales the rest, so that the mean stays.
@@ -190,14 +188,6 @@ impl Totals {
     fn accuracy(&self) -> f64 {
         self.correct as f64 / self.count as f64
     }
-}
-
-fn raw(variables: &BTreeMap<String, Var>) -> Result<Tensors> {
-    let raw = |(name, var): (&String, &Var)| {
-        let data = var.flatten_all()?.to_vec1::<f32>()?;
-        Ok((name.clone(), RawTensor { shape: var.dims().to_vec(), data }))
-    };
-    variables.iter().map(raw).collect()
 }
 
 #[cfg(test)]
