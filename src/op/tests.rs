@@ -1,0 +1,93 @@
+//! Kernels, Candle's own operations and finite differences against one another.
+
+use candle_core::Var;
+
+use super::*;
+
+type Operation = fn(Backend, &[Var]) -> Result<Tensor>;
+
+/// Name, shapes of the inputs, the operation.
+const OPERATIONS: [(&str, &[&[usize]], Operation); 5] = [
+    ("depthwise", &[&[2, 5, 4, 19], &[19, 1, 3, 3]], |b, v| b.depthwise(&v[0], &v[1])),
+    ("max-pool, padding 1", &[&[2, 6, 7, 5]], |b, v| b.max_pool(&v[0], (1, 1))),
+    ("max-pool, SAME", &[&[1, 6, 7, 5]], |b, v| b.max_pool(&v[0], (0, 1))),
+    ("convolution", &[&[2, 7, 8, 3], &[4, 3, 3, 3]], |b, v| b.convolution(&v[0], &v[1], 2)),
+    ("affine", &[&[2, 3, 3, 7], &[7], &[7]], |b, v| b.affine(&v[0], &v[1], &v[2])),
+];
+
+fn inputs(shapes: &[&[usize]]) -> Vec<Var> {
+    let var = |(seed, shape): (usize, &&[usize])| {
+        let count = shape.iter().product();
+        let values = crate::kernel::testing::values(seed as u64, count);
+        Var::from_vec(values, *shape, &Device::Cpu).unwrap()
+    };
+    shapes.iter().enumerate().map(var).collect()
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
+    difference.max(0).unwrap().to_scalar().unwrap()
+}
+
+/// A loss whose gradient differs for every output element.
+fn loss(y: &Tensor) -> Tensor {
+    let weights = crate::kernel::testing::values(99, y.elem_count());
+    let weights = Tensor::from_vec(weights, y.dims(), &Device::Cpu).unwrap();
+    (y * weights).unwrap().sum_all().unwrap()
+}
+
+#[test]
+fn kernels_and_candle_operations_agree_on_values() {
+    for (name, shapes, operation) in OPERATIONS {
+        let inputs = inputs(shapes);
+        let kernel = operation(Backend::Kernel, &inputs).unwrap();
+        let candle = operation(Backend::Candle, &inputs).unwrap();
+        assert_eq!(kernel.dims(), candle.dims(), "{name}");
+        // Sums of at most 27 products of values below 1.
+        assert!(largest_difference(&kernel, &candle) < 1e-5, "{name}");
+    }
+}
+
+#[test]
+fn kernels_and_candle_operations_agree_on_gradients() {
+    for (name, shapes, operation) in OPERATIONS {
+        let inputs = inputs(shapes);
+        let gradients = [Backend::Kernel, Backend::Candle]
+            .map(|backend| loss(&operation(backend, &inputs).unwrap()).backward().unwrap());
+        for (index, input) in inputs.iter().enumerate() {
+            let [kernel, candle] = [0, 1].map(|i: usize| gradients[i].get(input).unwrap());
+            assert!(largest_difference(kernel, candle) < 2e-5, "{name}, input {index}");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_slopes_that_finite_differences_show() {
+    for (name, shapes, operation) in OPERATIONS {
+        let inputs = inputs(shapes);
+        let loss_of = |inputs: &[Var]| {
+            let y = operation(Backend::Kernel, inputs).unwrap();
+            loss(&y).to_scalar::<f32>().unwrap()
+        };
+        let gradients = loss(&operation(Backend::Kernel, &inputs).unwrap()).backward().unwrap();
+        for (index, input) in inputs.iter().enumerate() {
+            let gradient = gradients.get(input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let values = input.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for element in [0, values.len() / 2, values.len() - 1] {
+                // Every operation is linear in each element (max-pool piecewise): a small
+                // step keeps the maxima, float32 sums of some hundred terms set the tolerance.
+                let step = 1e-2;
+                let moved = |by: f32| {
+                    let mut values = values.clone();
+                    values[element] += by;
+                    input.set(&Tensor::from_vec(values, input.dims(), &Device::Cpu).unwrap()).unwrap();
+                    loss_of(&inputs)
+                };
+                let slope = (moved(step) - moved(-step)) / (2.0 * step);
+                moved(0.0);
+                let expected = gradient[element];
+                assert!((slope - expected).abs() < 5e-3, "{name}, input {index}: {slope}, {expected}");
+            }
+        }
+    }
+}
