@@ -6,10 +6,15 @@
 //! output element is summed by one thread in one order.
 
 mod affine;
+pub mod buffer;
+pub mod convolve;
 mod depthwise;
+pub mod gather;
+pub mod isa;
 mod max_pool;
 mod patches;
 mod process;
+pub mod tile;
 
 pub use affine::{affine, affine_backward};
 pub use depthwise::{depthwise, depthwise_backward_weight};

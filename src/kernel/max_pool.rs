@@ -26,7 +26,7 @@ impl MaxPool {
 
     /// Offsets in an image of the input pixels that output pixel (h, w) looks at, in row order.
     #[inline(always)]
-    fn window(self, h: usize, w: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn window(self, h: usize, w: usize) -> impl Iterator<Item = usize> {
         let top = (STRIDE * h) as isize - self.padding.0 as isize;
         let left = (STRIDE * w) as isize - self.padding.1 as isize;
         let columns = inside(left, KERNEL, self.input.w);

@@ -1,0 +1,95 @@
+//! The tile in AVX-512: 14 pixels by two vectors of 16 output channels fill 28 of 32 registers.
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Tile};
+use crate::kernel::isa::Avx512;
+
+pub const ROWS: usize = 14;
+pub const COLUMNS: usize = 2 * LANES;
+
+pub fn tile(_: Avx512, t: &Tile, out: &mut [f32], distance: usize) {
+    macro_rules! by_rows {
+        ($($rows:literal)*) => {
+            match t.rows {
+                // SAFETY: the token proves AVX-512 F; the façade has checked every length.
+                $($rows => unsafe { rows::<$rows>(t, out, distance) },)*
+                _ => {}
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+}
+
+/// # Safety
+/// The lengths that [`super::tile`] asserts, with `t.rows == R`.
+#[target_feature(enable = "avx512f")]
+unsafe fn rows<const R: usize>(t: &Tile, out: &mut [f32], distance: usize) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let (mut pixels, mut panel) = (t.pixels.as_ptr(), t.panel.as_ptr());
+    // SAFETY: `pixels` holds ⌈K/16⌉ chunks of R·16 floats and `panel` K rows of 32; each step takes
+    // one row of the panel and, after 16 of them, one chunk.
+    unsafe {
+        for _ in 0..t.channels / LANES {
+            for k in 0..LANES {
+                step(&mut sums, pixels.add(k), panel);
+                panel = panel.add(COLUMNS);
+            }
+            pixels = pixels.add(R * LANES);
+        }
+        for k in 0..t.channels % LANES {
+            step(&mut sums, pixels.add(k), panel);
+            panel = panel.add(COLUMNS);
+        }
+        store(&sums, t, out, distance);
+    }
+}
+
+/// Adds one input channel's products.
+///
+/// # Safety
+/// `pixels` points to R floats 16 apart, `panel` to 32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn step<const R: usize>(sums: &mut [[__m512; 2]; R], pixels: *const f32, panel: *const f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weights = [_mm512_loadu_ps(panel), _mm512_loadu_ps(panel.add(LANES))];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let pixel = _mm512_set1_ps(*pixels.add(r * LANES));
+            sums[0] = _mm512_fmadd_ps(pixel, weights[0], sums[0]);
+            sums[1] = _mm512_fmadd_ps(pixel, weights[1], sums[1]);
+        }
+    }
+}
+
+/// # Safety
+/// The lengths that [`super::tile`] asserts, with `t.rows == R`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const R: usize>(sums: &[[__m512; 2]; R], t: &Tile, out: &mut [f32], distance: usize) {
+    let masks = [lanes(t.stored), lanes(t.stored.saturating_sub(LANES))];
+    let floor = if t.relu { 0.0 } else { f32::NEG_INFINITY };
+    let floor = _mm512_set1_ps(floor);
+    let out = out.as_mut_ptr();
+    for (half, mask) in masks.into_iter().enumerate().filter(|(_, mask)| *mask != 0) {
+        // SAFETY: the masks keep loads and stores within the `stored` floats of each row.
+        unsafe {
+            let bias = _mm512_loadu_ps(t.bias.as_ptr().add(half * LANES));
+            for (r, sums) in sums.iter().enumerate() {
+                let mut sum = _mm512_add_ps(sums[half], bias);
+                if let Some((residual, distance)) = t.residual {
+                    let residual = residual.as_ptr().add(r * distance + half * LANES);
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, residual));
+                }
+                // The first operand of a max is dropped when it is not a number, so the sum comes second.
+                _mm512_mask_storeu_ps(out.add(r * distance + half * LANES), mask, _mm512_max_ps(floor, sum));
+            }
+        }
+    }
+}
+
+/// A mask of the first `count` lanes.
+fn lanes(count: usize) -> __mmask16 {
+    if count >= LANES { !0 } else { (1 << count) - 1 }
+}
