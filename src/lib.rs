@@ -18,6 +18,7 @@ pub mod classifier;
 pub mod cli;
 pub mod convention;
 pub mod dataset;
+pub mod engine;
 pub mod features;
 pub mod head;
 pub mod image;

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use crate::convention::Convention;
-use crate::weights::{Pool, RawTensor};
+use crate::engine::Engine;
+use crate::kernel::isa::Isa;
+use crate::weights::{Checkpoint, Pool, RawTensor};
 use crate::xception::{self, Xception};
 
 /// Name of the pooled features among the stages.
@@ -28,6 +30,50 @@ pub enum Reference {
 pub enum Deviation {
     Stage { largest_difference: f64, largest_activation: f64 },
     Features { lowest_cosine: f64 },
+}
+
+/// Takes a stage's name, shape [N,H,W,C] and values.
+pub type Visit<'a> = &'a mut dyn FnMut(&str, &[usize], &[f32]) -> Result<()>;
+
+/// An implementation of the network that shows its stages.
+pub trait Stages {
+    /// The pooled features of `input` [N,H,W,3], after showing `visit` every stage by Keras' name.
+    ///
+    /// # Errors
+    /// Those of `visit`, and if the network refuses its input.
+    fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>>;
+}
+
+impl Stages for Xception {
+    fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>> {
+        let input = Tensor::from_slice(&input.data, input.shape.as_slice(), self.device())?;
+        let maps = self.forward_stages(&input, &mut |name, activation| {
+            visit(name, activation.dims(), &activation.flatten_all()?.to_vec1()?)
+        })?;
+        Ok(xception::pool(&maps, Pool::Avg)?.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// The engine, compiled for whatever size the reference has.
+#[derive(Debug)]
+pub struct CompiledEngine<'a> {
+    pub checkpoint: &'a Checkpoint,
+    pub isa: Isa,
+}
+
+impl Stages for CompiledEngine<'_> {
+    fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>> {
+        let [1, height, width, 3] = input.shape[..] else {
+            bail!("`input` is {:?}, expected one picture, [1,H,W,3]", input.shape);
+        };
+        let engine = Engine::new(self.checkpoint, height, width, self.isa)?;
+        let mut workspace = engine.workspace();
+        let map = engine.forward_steps(&input.data, usize::MAX, &mut workspace, &mut |step, activation| {
+            let shape = step.out_shape;
+            step.stage.as_ref().map_or(Ok(()), |stage| visit(stage, &[1, shape.h, shape.w, shape.c], activation))
+        })?;
+        Ok(engine.pooled(map, Pool::Avg))
+    }
 }
 
 impl Reference {
@@ -59,7 +105,7 @@ impl Reference {
     ///
     /// # Errors
     /// If a stage is not the network's or has another shape.
-    pub fn compare(&self, network: &Xception, convention: Convention) -> Result<Vec<(String, Deviation)>> {
+    pub fn compare(&self, network: &dyn Stages, convention: Convention) -> Result<Vec<(String, Deviation)>> {
         match self {
             Reference::Stages { input, stages } => compare_stages(network, input, stages),
             Reference::Features { pixels, features } => {
@@ -73,26 +119,21 @@ impl Reference {
 }
 
 fn compare_stages(
-    network: &Xception,
+    network: &dyn Stages,
     input: &RawTensor,
     stages: &BTreeMap<String, RawTensor>,
 ) -> Result<Vec<(String, Deviation)>> {
     let mut deviations = Vec::new();
-    let mut compare = |name: &str, found: &Tensor| {
+    let mut compare = |name: &str, shape: &[usize], found: &[f32]| {
         if let Some(expected) = stages.get(name) {
-            ensure!(
-                found.dims() == expected.shape,
-                "stage `{name}` is {:?}, the reference has {:?}",
-                found.dims(),
-                expected.shape
-            );
-            deviations.push((name.to_owned(), deviation(&found.flatten_all()?.to_vec1()?, &expected.data)));
+            let theirs = &expected.shape;
+            ensure!(shape == theirs, "stage `{name}` is {shape:?}, the reference has {theirs:?}");
+            deviations.push((name.to_owned(), deviation(found, &expected.data)));
         }
         Ok(())
     };
-    let input = Tensor::from_slice(&input.data, input.shape.as_slice(), network.device())?;
-    let maps = network.forward_stages(&input, &mut compare)?;
-    compare(POOLED, &xception::pool(&maps, Pool::Avg)?)?;
+    let pooled = network.forward_stages(input, &mut compare)?;
+    compare(POOLED, &[input.shape[0], pooled.len() / input.shape[0]], &pooled)?;
     if let Some(unknown) = stages.keys().find(|name| !deviations.iter().any(|(known, _)| known == *name)) {
         bail!("the reference has a stage `{unknown}`, the network has none of that name");
     }
@@ -108,17 +149,17 @@ fn deviation(found: &[f32], expected: &[f32]) -> Deviation {
 }
 
 /// The lowest cosine between a picture's features and the reference's.
-fn lowest_cosine(network: &Xception, pixels: &RawTensor, expected: &RawTensor) -> Result<f64> {
+fn lowest_cosine(network: &dyn Stages, pixels: &RawTensor, expected: &RawTensor) -> Result<f64> {
     let [count, height, width, 3] = pixels.shape[..] else {
         bail!("`pixels` is {:?}, expected [N,H,W,3]", pixels.shape);
     };
     let mut lowest = f64::INFINITY;
     let length = expected.data.len() / count;
     for (pixels, expected) in pixels.data.chunks_exact(height * width * 3).zip(expected.data.chunks_exact(length)) {
-        let scaled: Vec<f32> = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
-        let input = Tensor::from_vec(scaled, (1, height, width, 3), network.device())?;
-        let found = xception::pool(&network.forward_features(&input)?, Pool::Avg)?;
-        lowest = lowest.min(cosine(&found.flatten_all()?.to_vec1()?, expected));
+        let data = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
+        let input = RawTensor { shape: vec![1, height, width, 3], data };
+        let found = network.forward_stages(&input, &mut |_, _, _| Ok(()))?;
+        lowest = lowest.min(cosine(&found, expected));
     }
     Ok(lowest)
 }

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use crate::support::program::{Desk, root, sample};
 use candle_core::{Device, Tensor};
 use xcept::convention::Convention;
+use xcept::kernel::isa::Isa;
 use xcept::op::Backend;
-use xcept::reference::{Deviation, Reference};
+use xcept::reference::{CompiledEngine, Deviation, Reference, Stages};
 use xcept::weights::{Bundled, Checkpoint};
 use xcept::xception::Xception;
 
@@ -20,7 +21,7 @@ fn bundled(convention: Convention) -> Checkpoint {
     Bundled::find("bundled").unwrap().load().unwrap().with_convention(convention)
 }
 
-fn assert_agrees(network: &Xception, convention: Convention) {
+fn assert_agrees(network: &dyn Stages, convention: Convention) {
     let path = root().join(format!("tests/data/reference/stages-{convention}.safetensors"));
     let deviations = Reference::read(&path).unwrap().compare(network, convention).unwrap();
     assert_eq!(deviations.len(), 10);
@@ -52,6 +53,16 @@ fn the_fallback_for_other_devices_agrees_too() {
         let tensors: HashMap<_, _> = bundled(convention).tensors.iter().map(tensor).collect();
         let network = Xception::from_tensors(&tensors, convention, Backend::Candle).unwrap();
         assert_agrees(&network, convention);
+    }
+}
+
+#[test]
+fn the_engine_agrees_on_every_instruction_set() {
+    for convention in [Convention::Keras, Convention::Timm] {
+        let checkpoint = bundled(convention);
+        for isa in Isa::all() {
+            assert_agrees(&CompiledEngine { checkpoint: &checkpoint, isa }, convention);
+        }
     }
 }
 

@@ -1,0 +1,201 @@
+//! From the architecture table and a checkpoint to the list of steps.
+
+use anyhow::{Context, Result};
+
+use crate::architecture::{self, ModuleKind, Operation, XCEPTION};
+use crate::kernel::convolve::{Inputs, Panels};
+use crate::kernel::gather::{DepthwiseWeights, Image, Window};
+use crate::kernel::isa::Isa;
+use crate::kernel::{MaxPool, Nhwc};
+use crate::weights::{Checkpoint, RawTensor};
+
+/// Activations rotate through this many buffers; the picture has one of its own.
+pub const BUFFERS: usize = 3;
+
+/// Where a step reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Picture,
+    Buffer(usize),
+}
+
+/// What a step adds before its ReLU, and the buffer it takes it from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    Nothing,
+    Sum(usize),
+    MaxPool(usize, MaxPool),
+}
+
+/// One convolution with all that is fused into it.
+#[derive(Debug)]
+pub struct Step {
+    /// Keras' name of the convolution.
+    pub name: String,
+    /// The stage that is complete after this step, by Keras' name.
+    pub stage: Option<String>,
+    pub inputs: Inputs,
+    pub panels: Panels,
+    pub relu: bool,
+    pub added: Added,
+    pub from: Place,
+    /// The buffer that it writes.
+    pub to: usize,
+    pub in_shape: Image,
+    pub out_shape: Image,
+}
+
+/// The steps for pictures of one size.
+#[derive(Debug)]
+pub struct Plan {
+    pub isa: Isa,
+    pub steps: Vec<Step>,
+    pub input: Image,
+    pub output: Image,
+}
+
+impl Step {
+    /// Multiply-adds for one picture.
+    pub fn multiply_adds(&self) -> usize {
+        let depthwise = match self.inputs {
+            Inputs::Depthwise { .. } => architecture::KERNEL * architecture::KERNEL * self.in_shape.elements(),
+            Inputs::Window(_) => 0,
+        };
+        depthwise + self.out_shape.pixels() * self.panels.channels() * self.panels.outputs()
+    }
+}
+
+impl Plan {
+    /// # Errors
+    /// Names a tensor that is missing from the checkpoint.
+    pub fn new(checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa) -> Result<Self> {
+        let input = Image { h: height, w: width, c: 3 };
+        let mut compiler = Compiler { checkpoint, isa, steps: Vec::new(), shape: input, place: Place::Picture };
+        for module in &XCEPTION {
+            compiler.module(module)?;
+        }
+        Ok(Self { isa, input, output: compiler.shape, steps: compiler.steps })
+    }
+
+    /// Floats of the largest activation.
+    pub fn largest_activation(&self) -> usize {
+        self.steps.iter().map(|step| step.out_shape.elements()).max().unwrap_or(0)
+    }
+
+    /// Input channels of the widest product.
+    pub fn most_channels(&self) -> usize {
+        self.steps.iter().map(|step| step.panels.channels()).max().unwrap_or(0)
+    }
+}
+
+struct Compiler<'a> {
+    checkpoint: &'a Checkpoint,
+    isa: Isa,
+    steps: Vec<Step>,
+    /// Shape and place of the activation that the next module takes.
+    shape: Image,
+    place: Place,
+}
+
+impl Compiler<'_> {
+    fn module(&mut self, module: &architecture::Module) -> Result<()> {
+        let (shape, place) = (self.shape, self.place);
+        let is_residual = matches!(module.kind, ModuleKind::Residual { .. });
+        let is_stack = matches!(module.kind, ModuleKind::Ordinary | ModuleKind::Separable);
+        let convolutions = module.convolutions();
+        let last = convolutions.len() - 1;
+        for (index, convolution) in convolutions.iter().enumerate() {
+            // Inside a stack, what is stored has passed the ReLU that stands before the next
+            // convolution; a module's input has not, for its shortcut takes it as it is.
+            let relu_inputs = index == 0 && !is_stack && module.kind != ModuleKind::Residual { leading_relu: false };
+            let mut step = self.step(convolution, relu_inputs, &[place])?;
+            step.relu = is_stack || index < last;
+            if index == last
+                && module.kind == ModuleKind::Identity
+                && let Place::Buffer(input) = place
+            {
+                step.added = Added::Sum(input);
+            }
+            step.stage = match (is_stack, index == last && !is_residual) {
+                (true, _) => Some(convolution.keras.clone()),
+                (false, true) => Some(module.name()),
+                (false, false) => None,
+            };
+            self.push(step);
+        }
+        if let (Some(shortcut), Place::Buffer(pooled)) = (module.shortcut(), self.place) {
+            let padding = |size| self.checkpoint.metadata.convention.max_pool_padding(size);
+            let Image { h, w, c } = self.shape;
+            let pool = MaxPool { input: Nhwc { n: 1, h, w, c }, padding: (padding(h), padding(w)) };
+            (self.shape, self.place) = (shape, place);
+            let mut step = self.step(&shortcut, false, &[place, Place::Buffer(pooled)])?;
+            step.added = Added::MaxPool(pooled, pool);
+            step.stage = Some(module.name());
+            self.push(step);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, step: Step) {
+        (self.shape, self.place) = (step.out_shape, Place::Buffer(step.to));
+        self.steps.push(step);
+    }
+
+    /// A step that reads the current activation and writes a buffer that is neither its own nor kept.
+    fn step(&self, convolution: &architecture::Convolution, relu_inputs: bool, kept: &[Place]) -> Result<Step> {
+        let mut tensors = Vec::new();
+        for spec in convolution.tensors() {
+            let tensor = self.checkpoint.tensors.get(&spec.name);
+            let missing = || format!("{}: tensor `{}` is missing", self.checkpoint.origin, spec.name);
+            tensors.push(tensor.with_context(missing)?);
+        }
+        let norm = tensors.split_off(tensors.len() - 4);
+        let (scale, bias) = self.folded(&norm);
+        let (inputs, panels) = match (convolution.operation, tensors.as_slice()) {
+            (Operation::Ordinary { kernel, stride }, [weight]) => {
+                let panels = Panels::new(self.isa, &pixels_first(weight), &scale, &bias);
+                (Inputs::Window(Window { kernel, stride }), panels)
+            }
+            (Operation::Separable, [depthwise, pointwise]) => {
+                let weights = DepthwiseWeights::new(&depthwise.data);
+                let panels = Panels::new(self.isa, &pointwise.data, &scale, &bias);
+                (Inputs::Depthwise { weights, relu: relu_inputs }, panels)
+            }
+            _ => anyhow::bail!("convolution `{}` has {} tensors", convolution.keras, tensors.len()),
+        };
+        let size = |size| convolution.output_size(size);
+        let is_free = |buffer: &usize| {
+            let buffer = Place::Buffer(*buffer);
+            buffer != self.place && !kept.contains(&buffer)
+        };
+        Ok(Step {
+            name: convolution.keras.clone(),
+            stage: None,
+            inputs,
+            panels,
+            relu: false,
+            added: Added::Nothing,
+            from: self.place,
+            to: (0..BUFFERS).find(is_free).context("no free buffer")?,
+            in_shape: self.shape,
+            out_shape: Image { h: size(self.shape.h), w: size(self.shape.w), c: convolution.out_channels },
+        })
+    }
+
+    /// Factor and summand of a batch normalisation: weight, bias, running mean and variance.
+    fn folded(&self, norm: &[&RawTensor]) -> (Vec<f32>, Vec<f32>) {
+        let epsilon = self.checkpoint.metadata.convention.epsilon();
+        let column = |tensor: usize, channel: usize| f64::from(norm[tensor].data[channel]);
+        let scale = |channel| column(0, channel) / (column(3, channel) + epsilon).sqrt();
+        let channels = 0..norm[0].data.len();
+        let shift = |channel| column(1, channel) - column(2, channel) * scale(channel);
+        (channels.clone().map(|c| scale(c) as f32).collect(), channels.map(|c| shift(c) as f32).collect())
+    }
+}
+
+/// [out, in, kernel, kernel] as [out, kernel, kernel, in], the order in which a window is packed.
+fn pixels_first(weight: &RawTensor) -> Vec<f32> {
+    let (channels, taps) = (weight.shape[1], weight.shape[2] * weight.shape[3]);
+    let row = |row: &[f32]| (0..taps * channels).map(|k| row[k % channels * taps + k / channels]).collect::<Vec<_>>();
+    weight.data.chunks_exact(channels * taps).flat_map(row).collect()
+}
