@@ -3,6 +3,7 @@
 //! Folders are walked in byte order of their names, symbolic links are followed, hidden files are
 //! passed over, and of the rest only files with a picture's extension are taken.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -82,28 +83,29 @@ impl Dataset {
         {
             return Ok(dataset);
         }
-        let mut inputs = Vec::new();
-        for path in paths {
-            if path.is_dir() {
-                inputs.extend(pictures(path)?.into_iter().map(Input::unlabelled));
-            } else {
-                inputs.push(Input::unlabelled(path.clone()));
-            }
-        }
-        Ok(Self { inputs, class_names: Vec::new() })
+        Ok(Self { inputs: list(paths)?, class_names: Vec::new() })
     }
 
-    /// The labelled pictures of `folder`, or none if it is no folder of class folders.
+    /// The labelled pictures of `folder`, every one of them in a class folder, or none if it is no folder of class folders.
     fn labelled(folder: &Path) -> Result<Option<Self>> {
         let entries = Entries::read(folder)?;
-        let has_train = entries.folders.iter().any(|name| name == "train");
-        let splits: Vec<(Option<Split>, PathBuf)> = if has_train {
-            let present = |(name, split): &(&str, Split)| {
-                entries.folders.iter().any(|f| f == name).then(|| (Some(*split), folder.join(name)))
-            };
-            Split::FOLDERS.iter().filter_map(present).collect()
-        } else if entries.has_pictures || entries.folders.is_empty() {
+        if entries.has_pictures || entries.folders.is_empty() {
             return Ok(None);
+        }
+        let split_of =
+            |name: &OsString| Split::FOLDERS.iter().find(|(split, _)| name == split).map(|(_, split)| *split);
+        let has_train = entries.folders.iter().any(|name| split_of(name) == Some(Split::Train));
+        let splits: Vec<(Option<Split>, PathBuf)> = if has_train {
+            if let Some(other) = entries.folders.iter().find(|name| split_of(name).is_none()) {
+                bail!(
+                    "{}: has a folder `{}` beside train; expected train, val and test only, or class folders only",
+                    folder.display(),
+                    other.display()
+                );
+            }
+            let mut splits: Vec<_> = entries.folders.iter().map(|name| (split_of(name), folder.join(name))).collect();
+            splits.sort_by_key(|(split, _)| *split);
+            splits
         } else {
             vec![(None, folder.to_owned())]
         };
@@ -112,19 +114,23 @@ impl Dataset {
             "{}: has several folders of validation pictures; keep one of val, valid and validation",
             folder.display()
         );
-        let mut labelled = Vec::new();
+        let (mut labelled, mut class_names) = (Vec::new(), Vec::new());
         for (split, folder) in splits {
-            for class in Entries::read(&folder)?.folders {
-                for path in pictures_or_none(&folder.join(&class))? {
-                    labelled.push((split, class.clone(), path));
+            let entries = Entries::read(&folder)?;
+            ensure!(
+                !entries.has_pictures,
+                "{}: has pictures beside its class folders; move each into the folder of its class",
+                folder.display()
+            );
+            for class in entries.folders {
+                let name = class.to_string_lossy().into_owned();
+                for path in pictures(&folder.join(&class))? {
+                    labelled.push((split, name.clone(), path));
                 }
+                class_names.push(name);
             }
         }
-        if labelled.is_empty() && !has_train {
-            return Ok(None);
-        }
-        ensure!(!labelled.is_empty(), "{}: no pictures in train/CLASS/ ({})", folder.display(), extensions());
-        let mut class_names: Vec<String> = labelled.iter().map(|(_, class, _)| class.clone()).collect();
+        ensure!(!labelled.is_empty(), "{}: no pictures in this folder ({})", folder.display(), extensions());
         class_names.sort();
         class_names.dedup();
         let input = |(split, class, path)| Input { path, split, class: class_names.binary_search(&class).ok() };
@@ -132,9 +138,28 @@ impl Dataset {
     }
 }
 
+/// The pictures that `paths` name, without labels: files as they are, folders with all below them.
+/// A path that does not exist, and one of several folders without pictures, stay inputs: reading
+/// them will tell.
+///
+/// # Errors
+/// If the only path is a folder without pictures, or a folder cannot be walked.
+pub fn list(paths: &[PathBuf]) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for path in paths {
+        let found = if path.is_dir() { pictures(path)? } else { vec![path.clone()] };
+        if found.is_empty() {
+            ensure!(paths.len() > 1, "{}: no pictures in this folder ({})", path.display(), extensions());
+            inputs.push(Input::unlabelled(path.clone()));
+        }
+        inputs.extend(found.into_iter().map(Input::unlabelled));
+    }
+    Ok(inputs)
+}
+
 /// What lies directly in a folder, hidden names left out, folders in byte order.
 struct Entries {
-    folders: Vec<String>,
+    folders: Vec<OsString>,
     has_pictures: bool,
 }
 
@@ -144,8 +169,8 @@ impl Entries {
         let mut entries = Self { folders: Vec::new(), has_pictures: false };
         for entry in std::fs::read_dir(folder).with_context(cannot)? {
             let entry = entry.with_context(cannot)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with('.') {
                 continue;
             }
             if entry.path().is_dir() {
@@ -159,16 +184,8 @@ impl Entries {
     }
 }
 
-/// Every picture below `folder`, at least one.
+/// Every picture below `folder`.
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let pictures = pictures_or_none(folder)?;
-    if pictures.is_empty() {
-        bail!("{}: no pictures in this folder ({})", folder.display(), extensions());
-    }
-    Ok(pictures)
-}
-
-fn pictures_or_none(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_visible =
         |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_visible);
@@ -177,6 +194,8 @@ fn pictures_or_none(folder: &Path) -> Result<Vec<PathBuf>> {
         match entry {
             Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => pictures.push(entry.into_path()),
             Ok(_) => {}
+            // A link back to a folder above shows nothing new.
+            Err(error) if error.loop_ancestor().is_some() => {}
             // A dangling link named like a picture is an input that can't be read, not a reason to stop.
             Err(error) => match error.path() {
                 Some(path) if path.is_symlink() && !path.exists() => {
@@ -247,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn a_class_folder_without_pictures_is_still_a_class() {
+        let folder = tree(&["cat/1.jpg", "dog/notes.txt", "eel/2.jpg"]);
+        assert_eq!(open(&folder).class_names, ["cat", "dog", "eel"]);
+    }
+
+    #[test]
+    fn pictures_outside_class_folders_are_not_lost_silently() {
+        for files in [&["train/cat/1.jpg", "train/2.jpg"][..], &["train/cat/1.jpg", "holiday/2.jpg"]] {
+            let folder = tree(files);
+            assert!(Dataset::open(&[folder.path().to_owned()]).is_err(), "{files:?}");
+            assert_eq!(list(&[folder.path().to_owned()]).unwrap().len(), 2, "{files:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_folder_is_an_error_that_names_it() {
         let folder = tree(&["notes.txt"]);
         let error = Dataset::open(&[folder.path().to_owned()]).unwrap_err().to_string();
@@ -261,8 +295,9 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_dangling_ones_stay_inputs() {
+    fn links_are_followed_once_and_dangling_ones_stay_inputs() {
         let (target, folder) = (tree(&["x/1.jpg"]), tree(&["2.jpg"]));
+        std::os::unix::fs::symlink(".", folder.path().join("again")).unwrap();
         std::os::unix::fs::symlink(target.path().join("x"), folder.path().join("linked")).unwrap();
         std::os::unix::fs::symlink("nowhere", folder.path().join("gone.jpg")).unwrap();
         let names: Vec<_> = rows(&folder).into_iter().map(|(name, ..)| name).collect();

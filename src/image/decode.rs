@@ -30,6 +30,8 @@ const FORMATS: [(ImageFormat, &str); 6] = [
 
 /// Phones reach 200 megapixels.
 const MAX_PIXELS: u64 = 200_000_000;
+/// What a JPEG can have; a longer side would be blown up beyond memory where the shorter is tiny.
+const MAX_SIDE: u64 = 65_535;
 /// What a decoder may take for the decoded picture, at whatever depth it is stored.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -38,11 +40,22 @@ const MAX_BYTES: u64 = 1 << 30;
 /// # Errors
 /// In one line with a remedy, without the path: the caller's result names it.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| match error.kind() {
+    let explain = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => anyhow!("no such file; check the path"),
         ErrorKind::PermissionDenied => anyhow!("permission denied; make the file readable"),
         _ => anyhow!("cannot be read: {error}"),
-    })
+    };
+    let found = path.metadata().map_err(explain)?;
+    ensure!(!found.is_dir(), "a folder without pictures");
+    // A pipe may never end, a device neither.
+    ensure!(found.is_file(), "no ordinary file; copy its content into one");
+    ensure!(
+        found.len() <= MAX_BYTES,
+        "too large: a file of {} MiB, the limit is {}",
+        found.len() >> 20,
+        MAX_BYTES >> 20
+    );
+    std::fs::read(path).map_err(explain)
 }
 
 /// The picture that `bytes`, a whole file, holds; the first one where there are several.
@@ -139,6 +152,10 @@ fn is_cut(bytes: &[u8], format: ImageFormat) -> bool {
 /// Refuses a picture whose announced size is a mistake or an attack.
 pub(super) fn check_pixels(width: u64, height: u64) -> Result<()> {
     ensure!(width > 0 && height > 0, "damaged: the header announces {width}×{height} pixels; copy the file again");
+    ensure!(
+        width.max(height) <= MAX_SIDE,
+        "too large: the header announces {width}×{height} pixels, the limit is {MAX_SIDE} a side; scale it down"
+    );
     let pixels = width * height;
     ensure!(
         pixels <= MAX_PIXELS,

@@ -5,10 +5,12 @@
 //! `preprocess_input` (mode `tf`) with `load_img`; timm's evaluation transform with `crop_pct` 0.8975 and
 //! torchvision's `Resize` and `CenterCrop`.
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Picture;
 use super::resample::{Axis, Interpolation, resize, resize_window};
+use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
 use crate::convention::Convention;
 
 /// The share of the shorter side that timm's crop keeps (`crop_pct` of `legacy_xception.tf_in1k`).
@@ -24,6 +26,20 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// Passes if the network takes pictures of this size.
+    ///
+    /// # Errors
+    /// Names the size and the range.
+    pub fn check(&self) -> Result<()> {
+        let range = MIN_INPUT_SIZE..=MAX_INPUT_SIZE;
+        ensure!(
+            range.contains(&self.size),
+            "its input is {size}×{size} pixels, expected {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE} a side",
+            size = self.size
+        );
+        Ok(())
+    }
+
     /// The network's input, `[size, size, 3]`, RGB, -1 to 1.
     ///
     /// # Panics
