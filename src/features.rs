@@ -21,7 +21,8 @@ use crate::architecture::{self, FEATURES};
 use crate::convention::Convention;
 use crate::dataset::Split;
 use crate::image::Preprocessing;
-use crate::weights::{Digest, Pool};
+use crate::output::{self, Existing};
+use crate::weights::{self, Digest, Pool};
 
 /// What makes features comparable: equal pipelines give equal features of equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +127,11 @@ impl Features {
             Format::Npz => npz::read(&bytes),
             Format::JsonLines => jsonl::read(&bytes),
         };
-        let remedy = "not a features file, or a damaged one; make it again with `xcept extract-features`";
-        features.and_then(Self::checked).with_context(|| format!("{}: {remedy}", path.display()))
+        let remedy = || match weights::load(path) {
+            Ok(_) => "holds weights, not features; make features with `xcept extract-features`",
+            Err(_) => "not a features file, or a damaged one; make it again with `xcept extract-features`",
+        };
+        features.and_then(Self::checked).with_context(|| format!("{}: {}", path.display(), remedy()))
     }
 
     /// Writes the file whole or not at all.
@@ -136,7 +140,8 @@ impl Features {
     /// Names the file if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let format = Format::of(path)?;
-        crate::output::write_atomically_with(path, |file| match format {
+        // What was there are rows of this very table.
+        output::write_atomically_with(path, Existing::Replace, |file| match format {
             Format::Safetensors => safetensors::write(self, file),
             Format::Npz => npz::write(self, file),
             Format::JsonLines => jsonl::write(self, file),
@@ -144,6 +149,7 @@ impl Features {
     }
 
     fn checked(self) -> Result<Self> {
+        self.pipeline.preprocessing.check()?;
         let elements = self.pipeline.row_elements();
         for row in &self.rows {
             ensure!(
@@ -185,6 +191,7 @@ impl Index {
 
     /// Joins the index with the rows' values and classes, a negative class being none.
     fn with(self, values: &[f32], labels: &[i64]) -> Result<Features> {
+        self.pipeline.preprocessing.check()?;
         let (count, elements) = (self.paths.len(), self.pipeline.row_elements());
         ensure!(values.len() == count * elements, "{} features for {count} paths", values.len());
         ensure!(

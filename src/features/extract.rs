@@ -49,9 +49,17 @@ enum Prepared {
 pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut dyn FnMut(usize)) -> Result<Outcome> {
     let Extraction { dataset, pipeline, output, .. } = extraction;
     Format::of(output)?;
-    let mut known = earlier(extraction)?;
-    let (mut journal, unfinished) = Journal::open(output, pipeline)?;
-    known.extend(unfinished);
+    // The journal first: its lock keeps other runs from the output.
+    let (mut journal, mut known) = Journal::open(output, pipeline, extraction.overwrite)?;
+    let unfinished = known.len();
+    match earlier(extraction) {
+        Ok(rows) => known.extend(rows),
+        Err(error) if unfinished == 0 => {
+            journal.remove()?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    }
 
     let mut fresh: HashMap<Digest, Vec<f32>> = HashMap::new();
     let mut outcomes = Vec::with_capacity(dataset.inputs.len());
@@ -61,7 +69,9 @@ pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut
         let total = dataset.inputs.len();
         interrupt::check(|| {
             let (read, output) = (outcomes.len(), output.display());
-            format!("{read} of {total} are kept in {output}.partial; the same command goes on from there")
+            format!(
+                "what was computed of the first {read} of {total} is kept in {output}.partial; the same command goes on from there"
+            )
         })?;
         let rows = compute(prepared.iter(), extractor)?;
         journal.append(rows.iter().map(|(digest, values)| (digest, values.as_slice())))?;
@@ -87,7 +97,9 @@ pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut
         }
     }
     if rows.is_empty() {
-        journal.remove()?;
+        if unfinished == 0 {
+            journal.remove()?;
+        }
         let (path, reason) = unreadable.first().context("no pictures to read")?;
         bail!("none of {} pictures could be read; the first: {path}: {reason}", unreadable.len());
     }
@@ -117,7 +129,11 @@ fn earlier(extraction: &Extraction) -> Result<HashMap<Digest, Vec<f32>>> {
         return Err(difference).with_context(remedy);
     }
     let wanted: HashSet<String> = dataset.inputs.iter().map(Input::name).collect();
-    let other = features.rows.iter().find(|row| !wanted.contains(&row.path) && Path::new(&row.path).exists());
+    let is_wanted = |row: &&Row| wanted.contains(&row.path);
+    // Rows of pictures that are gone are dropped, but not all of them: then the pictures are
+    // elsewhere, and nothing could bring their rows back.
+    let all_are_gone = !features.rows.iter().any(|row| is_wanted(&row));
+    let other = features.rows.iter().find(|row| !is_wanted(row) && (all_are_gone || Path::new(&row.path).exists()));
     if let Some(other) = other {
         ensure!(
             extraction.overwrite,

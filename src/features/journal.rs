@@ -5,11 +5,11 @@
 //! program is found by its checksum and dropped.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::Pipeline;
@@ -28,20 +28,27 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal beside `output` and reads what an earlier run of the same pipeline left.
-    /// A journal of another pipeline is begun anew.
+    /// What is no such journal is begun anew only with `overwrite`.
     ///
     /// # Errors
-    /// If the file cannot be written, or another program is writing it.
-    pub fn open(output: &Path, pipeline: &Pipeline) -> Result<(Self, HashMap<Digest, Vec<f32>>)> {
+    /// If the file cannot be written, another program is writing it, or it holds something else.
+    pub fn open(output: &Path, pipeline: &Pipeline, overwrite: bool) -> Result<(Self, HashMap<Digest, Vec<f32>>)> {
         let mut path = output.as_os_str().to_owned();
         path.push(".partial");
         let path = PathBuf::from(path);
         let cannot = || format!("{}: cannot be written", path.display());
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).with_context(cannot)?;
-        if file.try_lock().is_err() {
+        // Some network file systems have no locks; then nobody can be told apart.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
             bail!("{}: another xcept is writing {}; wait for it to end", path.display(), output.display());
         }
         let (rows, valid) = read(&mut file, pipeline).with_context(cannot)?;
+        let is_empty = file.metadata().with_context(cannot)?.len() == 0;
+        ensure!(
+            valid > 0 || is_empty || overwrite,
+            "{}: was left by a run with other weights or preprocessing; repeat that run, or pass --overwrite to drop it",
+            path.display()
+        );
         file.set_len(valid).with_context(cannot)?;
         if valid == 0 {
             file.write_all(&first_line(pipeline)?).with_context(cannot)?;
@@ -80,13 +87,14 @@ fn first_line(pipeline: &Pipeline) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The rows of the journal and the length of its valid part, 0 if it is another pipeline's.
+/// The rows of the journal and the length of its valid part, 0 if it is not this pipeline's.
 fn read(file: &mut File, pipeline: &Pipeline) -> Result<(HashMap<Digest, Vec<f32>>, u64)> {
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(file);
     let (mut rows, mut line) = (HashMap::new(), Vec::new());
     reader.read_until(b'\n', &mut line)?;
-    if line != first_line(pipeline)? {
+    let found: Option<Pipeline> = serde_json::from_slice(&line).ok().filter(|_| line.ends_with(b"\n"));
+    if found.is_none_or(|found| pipeline.ensure_same(&found).is_err()) {
         return Ok((rows, 0));
     }
     let mut valid = line.len() as u64;
@@ -109,7 +117,7 @@ mod tests {
     use super::*;
 
     fn open(output: &Path) -> (Journal, HashMap<Digest, Vec<f32>>) {
-        Journal::open(output, &pipeline()).unwrap()
+        Journal::open(output, &pipeline(), false).unwrap()
     }
 
     fn append(journal: &mut Journal, name: &str) -> Digest {
@@ -150,13 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_another_pipeline_is_begun_anew() {
+    fn a_journal_of_another_pipeline_is_dropped_only_when_told_to() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("f.npz");
         append(&mut open(&output).0, "first");
         let mut other = pipeline();
         other.preprocessing.size = 150;
-        assert!(Journal::open(&output, &other).unwrap().1.is_empty());
+        let error = Journal::open(&output, &other, false).unwrap_err().to_string();
+        assert!(error.contains("f.npz.partial") && error.contains("--overwrite"), "{error}");
+        assert!(Journal::open(&output, &other, true).unwrap().1.is_empty());
     }
 
     #[test]
@@ -164,7 +174,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("f.npz");
         let _first = open(&output);
-        let error = Journal::open(&output, &pipeline()).unwrap_err().to_string();
+        let error = Journal::open(&output, &pipeline(), false).unwrap_err().to_string();
         assert!(error.contains("another xcept"), "{error}");
     }
 }
