@@ -98,7 +98,7 @@ fn load_backbone(model: &Checkpoint, hub: &Hub, progress: hub::Progress) -> Resu
         expected.short(),
         found.short()
     );
-    Ok(backbone)
+    Ok(backbone.with_convention(model.metadata.convention))
 }
 
 /// Sorted by falling probability, equal ones by class.

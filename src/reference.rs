@@ -7,6 +7,7 @@ use ::safetensors::{Dtype, SafeTensors};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
+use crate::architecture::FEATURES;
 use crate::convention::Convention;
 use crate::engine::Engine;
 use crate::kernel::isa::Isa;
@@ -93,6 +94,7 @@ impl Reference {
                 tensors.insert(name.to_owned(), RawTensor { shape: view.shape().to_vec(), data });
             }
             if let Some(input) = tensors.remove("input") {
+                ensure!(!tensors.is_empty(), "it has no stages beside `input`");
                 return Ok(Reference::Stages { input, stages: tensors });
             }
             let pixels = tensors.remove("pixels").context("it has neither `input` nor `pixels`")?;
@@ -141,7 +143,11 @@ fn compare_stages(
 }
 
 fn deviation(found: &[f32], expected: &[f32]) -> Deviation {
-    let largest = |values: &mut dyn Iterator<Item = f32>| f64::from(values.fold(0.0, f32::max));
+    // What is not a number is the largest difference of all.
+    let larger = |a: f32, b: f32| if b.is_nan() || b > a { b } else { a };
+    let largest = |values: &mut dyn Iterator<Item = f32>| {
+        f64::from(values.fold(0.0_f32, |a, b| if a.is_nan() { a } else { larger(a, b) }))
+    };
     Deviation::Stage {
         largest_difference: largest(&mut found.iter().zip(expected).map(|(a, b)| (a - b).abs())),
         largest_activation: largest(&mut expected.iter().map(|v| v.abs())),
@@ -153,13 +159,19 @@ fn lowest_cosine(network: &dyn Stages, pixels: &RawTensor, expected: &RawTensor)
     let [count, height, width, 3] = pixels.shape[..] else {
         bail!("`pixels` is {:?}, expected [N,H,W,3]", pixels.shape);
     };
+    ensure!(
+        count > 0 && expected.shape == [count, FEATURES],
+        "{count} pictures with features {:?}, expected one or more and [N, {FEATURES}]",
+        expected.shape
+    );
     let mut lowest = f64::INFINITY;
-    let length = expected.data.len() / count;
+    let length = FEATURES;
     for (pixels, expected) in pixels.data.chunks_exact(height * width * 3).zip(expected.data.chunks_exact(length)) {
         let data = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
         let input = RawTensor { shape: vec![1, height, width, 3], data };
         let found = network.forward_stages(&input, &mut |_, _, _| Ok(()))?;
-        lowest = lowest.min(cosine(&found, expected));
+        let cosine = cosine(&found, expected);
+        lowest = if cosine.is_nan() || lowest.is_nan() { f64::NAN } else { lowest.min(cosine) };
     }
     Ok(lowest)
 }

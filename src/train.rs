@@ -6,5 +6,5 @@
 mod examples;
 mod head;
 
-pub use examples::{Examples, split};
+pub use examples::{Examples, assign, split};
 pub use head::{EpochReport, HeadPlan, TrainedHead, train_head};

@@ -35,47 +35,78 @@ impl Examples {
     }
 }
 
-/// Training and validation examples: by the data set's own folders where it has a `val`,
-/// otherwise `val_fraction` of each class drawn by `seed`. Rows of `test` are left out.
+/// Training and validation examples, as [`assign`] shares out the rows.
 ///
 /// # Errors
-/// If there are fewer than two classes or a class is missing from a split.
+/// Those of [`assign`], and if a feature is not a number.
 pub fn split(features: &Features, val_fraction: f64, seed: u64, device: &Device) -> Result<(Examples, Examples)> {
-    let labelled = || features.rows.iter().filter(|row| row.class.is_some() && row.split != Some(Split::Test));
-    let classes = &features.class_names;
-    if labelled().next().is_none() {
+    let labels = features.rows.iter().map(|row| (row.split, row.class));
+    let (train, val) = assign(&features.class_names, labels, val_fraction, seed)?;
+    if let Some(row) = features.rows.iter().find(|row| !row.values.iter().all(|value| value.is_finite())) {
+        bail!("`{}` has a feature that is not a number; extract the features again", row.path);
+    }
+    let rows = |indices: Vec<usize>| indices.into_iter().map(|index| &features.rows[index]).collect::<Vec<_>>();
+    Ok((Examples::new(&rows(train), device)?, Examples::new(&rows(val), device)?))
+}
+
+/// Indices of the rows to train on and to validate with, in order: by the data set's own folders
+/// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`. Rows of `test` and
+/// rows without a class are left out.
+///
+/// # Errors
+/// If there are fewer than two classes or a class is missing from a part.
+pub fn assign(
+    class_names: &[String],
+    labels: impl Iterator<Item = (Option<Split>, Option<usize>)>,
+    val_fraction: f64,
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>)> {
+    let rows: Vec<Labelled> = labels
+        .enumerate()
+        .filter(|(_, (split, _))| *split != Some(Split::Test))
+        .filter_map(|(index, (split, class))| Some(Labelled { index, split, class: class? }))
+        .collect();
+    if rows.is_empty() {
         bail!("no picture has a class; expected a folder for each class, DATA/CLASS/*.jpg or DATA/train/CLASS/*.jpg");
     }
-    ensure!(classes.len() >= 2, "one class only (`{}`), expected at least two class folders", classes[0]);
-    let (train, val) = if labelled().any(|row| row.split == Some(Split::Val)) {
-        labelled().partition(|row| row.split != Some(Split::Val))
+    ensure!(class_names.len() >= 2, "one class only (`{}`), expected at least two class folders", class_names[0]);
+    let (train, val): (Vec<_>, Vec<_>) = if rows.iter().any(|row| row.split == Some(Split::Val)) {
+        rows.into_iter().partition(|row| row.split != Some(Split::Val))
     } else {
-        draw(labelled().collect(), classes.len(), val_fraction, seed)
+        draw(rows, class_names.len(), val_fraction, seed)
     };
     for (name, rows) in [("training", &train), ("validation", &val)] {
-        for (class, class_name) in classes.iter().enumerate() {
+        for (class, class_name) in class_names.iter().enumerate() {
             ensure!(
-                rows.iter().any(|row: &&Row| row.class == Some(class)),
-                "class `{class_name}` has no {name} pictures; every class needs some in either part of the data"
+                rows.iter().any(|row| row.class == class),
+                "class `{class_name}` has no {name} pictures; every class needs some in either part of the data: \
+                 add pictures, or remove its folder"
             );
         }
     }
-    Ok((Examples::new(&train, device)?, Examples::new(&val, device)?))
+    let indices = |rows: Vec<Labelled>| rows.into_iter().map(|row| row.index).collect();
+    Ok((indices(train), indices(val)))
+}
+
+struct Labelled {
+    index: usize,
+    split: Option<Split>,
+    class: usize,
 }
 
 /// Draws `fraction` of each class, at least one and not all, in the order of the rows.
-fn draw(rows: Vec<&Row>, classes: usize, fraction: f64, seed: u64) -> (Vec<&Row>, Vec<&Row>) {
+fn draw(rows: Vec<Labelled>, classes: usize, fraction: f64, seed: u64) -> (Vec<Labelled>, Vec<Labelled>) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut is_val = vec![false; rows.len()];
     for class in 0..classes {
-        let mut members: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].class == Some(class)).collect();
+        let mut members: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].class == class).collect();
         members.shuffle(&mut random);
         let count = (members.len() as f64 * fraction).round() as usize;
         let count = count.max(1).min(members.len().saturating_sub(1));
         members[..count].iter().for_each(|&row| is_val[row] = true);
     }
     let (train, val): (Vec<_>, Vec<_>) = rows.into_iter().zip(is_val).partition(|(_, is_val)| !is_val);
-    let rows = |part: Vec<(_, bool)>| part.into_iter().map(|(row, _)| row).collect();
+    let rows = |part: Vec<(Labelled, bool)>| part.into_iter().map(|(row, _)| row).collect();
     (rows(train), rows(val))
 }
 

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent on the dense layers of a head, by Candle's gradients.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Optimizer, SGD};
 use rand::seq::SliceRandom;
@@ -72,7 +72,7 @@ pub fn train_head(
     let mut optimiser = SGD::new(all.collect(), plan.learning_rate)?;
 
     let mut order: Vec<u32> = (0..train.len() as u32).collect();
-    let mut epochs: Vec<EpochReport> = Vec::with_capacity(plan.epochs);
+    let mut epochs: Vec<EpochReport> = Vec::new();
     let mut best: Option<(EpochReport, Tensors)> = None;
     for epoch in 1..=plan.epochs {
         order.shuffle(&mut random);
@@ -96,6 +96,12 @@ pub fn train_head(
             val_accuracy: val_totals.accuracy(),
         };
         report(&epoch);
+        ensure!(
+            epoch.loss.is_finite() && epoch.val_loss.is_finite(),
+            "the training diverged in epoch {}: its loss is {}; pass a lower --learning-rate",
+            epoch.epoch,
+            epoch.loss
+        );
         epochs.push(epoch.clone());
         if best.as_ref().is_none_or(|(best, _)| is_better(&epoch, best)) {
             best = Some((epoch, head.tensors()?));
