@@ -11,6 +11,8 @@
 pub const INPUT_SIZE: usize = 299;
 /// Smallest side that leaves at least one pixel to every layer (Keras Applications' limit).
 pub const MIN_INPUT_SIZE: usize = 71;
+/// Largest side that is accepted: a larger picture's activations take gigabytes.
+pub const MAX_INPUT_SIZE: usize = 2048;
 /// Length of the bottleneck features, channels of the last feature map.
 pub const FEATURES: usize = 2048;
 /// Classes of the ImageNet head.

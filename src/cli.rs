@@ -9,6 +9,7 @@ mod model;
 mod weights;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::interrupt::{self, Interrupted};
 use crate::kernel;
-use crate::terminal::Terminal;
+use crate::terminal::{self, Terminal};
 use crate::weights::hub::{Hub, Unavailable};
 
 /// Classify photographs, extract features and train classifiers with Xception
@@ -84,6 +85,17 @@ pub enum Status {
     Interrupted = interrupt::EXIT_STATUS as isize,
 }
 
+/// Options that contradict one another or make no sense; exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+impl From<anyhow::Error> for WrongUsage {
+    fn from(error: anyhow::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
 /// Runs the program with `arguments`, the first being its name, and says how it ended. Errors
 /// have been written to stderr.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
@@ -98,7 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
     execute(arguments).unwrap_or_else(|error| {
         let status = status_of(&error);
         if status != Status::Done {
-            eprintln!("xcept: {error:#}");
+            terminal::warn(format_args!("{error:#}"));
         }
         status
     })
@@ -108,7 +120,6 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
     // Rayon's pool, too, takes its size from there when it is first used.
     kernel::prepare_process(global.threads.map(Into::into));
     trace(global.verbose);
-    interrupt::install()?;
     let context = Context {
         device: global.device.open()?,
         hub: Hub::new(global.offline),
@@ -136,6 +147,8 @@ fn status_of(error: &anyhow::Error) -> Status {
         Status::Interrupted
     } else if error.chain().any(|cause| cause.is::<Unavailable>()) {
         Status::WeightsUnavailable
+    } else if error.chain().any(|cause| cause.is::<WrongUsage>()) {
+        Status::WrongUsage
     } else {
         Status::Failed
     }
@@ -146,7 +159,11 @@ fn trace(verbose: bool) {
     let default = if verbose { "xcept=debug" } else { "off" };
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.parse().unwrap_or_default());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

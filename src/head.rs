@@ -24,8 +24,14 @@ pub struct Dense {
     pub bias: Tensor,
 }
 
+/// Names of the layers of the head among tensors of these names, in order.
+pub fn layer_names<'a>(tensors: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let weights = tensors.filter(|name| is_head_tensor(name) && name.ends_with(".weight")).count();
+    names(weights.saturating_sub(1)).collect()
+}
+
 /// Names of the layers of a head with `hidden` hidden layers, in order.
-fn layer_names(hidden: usize) -> impl Iterator<Item = String> {
+fn names(hidden: usize) -> impl Iterator<Item = String> {
     (0..hidden).map(|index| format!("head.{index}")).chain(["fc".to_owned()])
 }
 
@@ -43,8 +49,7 @@ impl Head {
             let kernel = tensor(format!("{name}.weight"))?.t()?.contiguous()?;
             anyhow::Ok(Dense { kernel, bias: tensor(format!("{name}.bias"))? })
         };
-        let weights = tensors.keys().filter(|name| is_head_tensor(name) && name.ends_with(".weight")).count();
-        Ok(Self { layers: layer_names(weights.saturating_sub(1)).map(dense).collect::<Result<_>>()? })
+        Ok(Self { layers: layer_names(tensors.keys()).into_iter().map(dense).collect::<Result<_>>()? })
     }
 
     /// A head over `layers`, whose tensors may be Candle variables.
@@ -61,7 +66,7 @@ impl Head {
             anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()? })
         };
         let mut tensors = Tensors::new();
-        for (name, layer) in layer_names(self.layers.len().saturating_sub(1)).zip(&self.layers) {
+        for (name, layer) in names(self.layers.len().saturating_sub(1)).zip(&self.layers) {
             tensors.insert(format!("{name}.weight"), raw(&layer.kernel.t()?)?);
             tensors.insert(format!("{name}.bias"), raw(&layer.bias)?);
         }

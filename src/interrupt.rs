@@ -1,4 +1,6 @@
 //! Ctrl-C: long work asks here whether to stop, saves what is done and says [`Interrupted`].
+//!
+//! Until a command calls [`install`], Ctrl-C ends the program as it ends any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,17 +17,20 @@ pub struct Interrupted {
     saved: String,
 }
 
-/// Makes the first Ctrl-C a request and the second an end.
+/// Makes the first Ctrl-C a request and the second an end. A second call changes nothing.
 ///
 /// # Errors
 /// If the system refuses the handler.
 pub fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
+    let handler = || {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(EXIT_STATUS);
         }
-    })?;
-    Ok(())
+    };
+    match ctrlc::set_handler(handler) {
+        Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// Passes unless the user asked to stop.

@@ -3,35 +3,61 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and writing fails.
+    Keep,
+    Replace,
+}
+
+impl Existing {
+    /// As the option `--overwrite` says.
+    pub fn of(overwrite: bool) -> Self {
+        if overwrite { Existing::Replace } else { Existing::Keep }
+    }
+}
 
 /// Writes `bytes` beside `path` under a temporary name, then renames.
 ///
 /// # Errors
 /// Names the file if its folder is missing or cannot be written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically_with(path, |file| Ok(file.write_all(bytes)?))
+pub fn write_atomically(path: &Path, existing: Existing, bytes: &[u8]) -> Result<()> {
+    let cannot = || format!("{}: cannot be written", path.display());
+    write_atomically_with(path, existing, |file| file.write_all(bytes).with_context(cannot))
 }
 
-/// Lets `write` fill a temporary file beside `path`, then renames it.
+/// Lets `write` fill a temporary file beside `path` (or what it links to), then renames it.
 ///
 /// # Errors
 /// Names the file if its folder is missing or cannot be written, and passes on `write`'s.
-pub fn write_atomically_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = folder_of(path);
+pub fn write_atomically_with(
+    path: &Path,
+    existing: Existing,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    refuse_unwritable(path, existing)?;
     let cannot = || format!("{}: cannot be written", path.display());
-    if path.is_dir() {
-        bail!("{}: is a folder, expected the name of a file to write", path.display());
-    }
-    refuse_missing_folder(path)?;
-    let temporary = tempfile::Builder::new().prefix(".xcept-").tempfile_in(folder).with_context(cannot)?;
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = folder_of(&target);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".xcept-");
+    // As readable as any new file: the user's umask takes away what it should.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    // Without the temporary name, which means nothing to the user.
+    let temporary = builder.tempfile_in(folder).map_err(|error| anyhow!("{}: {}", cannot(), error.kind()))?;
     let mut buffer = std::io::BufWriter::new(temporary.as_file());
-    write(&mut buffer).with_context(cannot)?;
+    write(&mut buffer)?;
     buffer.flush().with_context(cannot)?;
     drop(buffer);
-    set_usual_permissions(temporary.as_file()).with_context(cannot)?;
-    temporary.persist(path).with_context(cannot)?;
-    Ok(())
+    temporary.as_file().sync_all().with_context(cannot)?;
+    match existing {
+        Existing::Replace => temporary.persist(&target).map(drop).with_context(cannot),
+        Existing::Keep => temporary.persist_noclobber(&target).map(drop).with_context(cannot),
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -41,37 +67,36 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// # Errors
-/// If there is no folder to write `path` into.
-pub fn refuse_missing_folder(path: &Path) -> Result<()> {
-    let folder = folder_of(path);
-    if !folder.is_dir() {
-        bail!("{}: no such folder as {}; make it first", path.display(), folder.display());
-    }
-    Ok(())
-}
-
-/// Temporary files are private to their owner; results are as readable as any new file.
-#[cfg(unix)]
-fn set_usual_permissions(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_usual_permissions(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
-}
-
 /// Refuses, before any work, a file that could not be written later: in a folder that does not
-/// exist, or over an earlier run's file without being told to.
+/// exist, in the place of a device, or over an earlier run's file without being told to.
 ///
 /// # Errors
 /// Names the file and the remedy.
-pub fn refuse_unwritable(path: &Path, overwrite: bool) -> Result<()> {
-    refuse_missing_folder(path)?;
-    if path.exists() && !overwrite {
-        bail!("{}: exists already; pass --overwrite to replace it, or another -o", path.display());
+pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
+    let name = path.display();
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        bail!("{name}: no such folder as {}; make it first", folder.display());
+    }
+    match path.metadata() {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_dir() => bail!("{name}: is a folder, expected the name of a file to write"),
+        Ok(found) if !found.is_file() => bail!("{name}: is no ordinary file; leave -o out to write to stdout"),
+        Ok(_) if existing == Existing::Keep => {
+            bail!("{name}: exists already; pass --overwrite to replace it, or choose another name")
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Refuses an output that is one of the command's own inputs, whatever the options say.
+///
+/// # Errors
+/// Names the file.
+pub fn refuse_input<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let Ok(output_file) = output.canonicalize() else { return Ok(()) };
+    if inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == output_file)) {
+        bail!("{}: is an input of this very command; choose another name to write to", output.display());
     }
     Ok(())
 }

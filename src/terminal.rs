@@ -2,12 +2,11 @@
 //!
 //! Results go to stdout, everything else to stderr; a bar is drawn only where stderr is a terminal.
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How chatty the program is.
 #[derive(Debug, Clone, Copy)]
@@ -19,38 +18,59 @@ impl Terminal {
     /// A remark on stderr, not with `--quiet`.
     pub fn note(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            // Nobody is left to tell if stderr is full.
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 
-    /// Something that the user should know even with `--quiet`, on stderr.
-    pub fn warn(&self, text: impl std::fmt::Display) {
-        eprintln!("xcept: {text}");
-    }
-
-    /// A bar that counts `unit`s with rate and time left.
+    /// A bar that counts `unit`s with rate and time left; none for work that is over at once.
     pub fn progress(&self, length: usize, unit: &'static str) -> ProgressBar {
-        let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left{{msg}}");
-        self.bar(length as u64, &template)
+        const WORTH_A_BAR: usize = 5;
+        if length < WORTH_A_BAR {
+            return ProgressBar::hidden();
+        }
+        let bar = self.bar(&format!("{{bar:30}} {{pos}}/{{len}} {unit}, {{rate}}, {{eta}} left"));
+        bar.set_length(length as u64);
+        bar.tick();
+        bar
     }
 
-    /// A bar that counts the bytes of a download.
+    /// A bar that counts the bytes of a download; nothing is drawn before the first of them.
     pub fn download(&self, name: &str) -> ProgressBar {
-        let template = format!("{name} {{bar:30}} {{bytes}}/{{total_bytes}}, {{bytes_per_sec}}, {{eta}} left");
-        self.bar(0, &template)
+        self.bar(&format!("{name} {{bar:30}} {{bytes}}/{{total_bytes}}, {{bytes_per_sec}}, {{eta}} left"))
     }
 
-    fn bar(&self, length: u64, template: &str) -> ProgressBar {
+    fn bar(&self, template: &str) -> ProgressBar {
         if self.quiet || !std::io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.1}/s", state.per_sec());
+        };
         match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style.progress_chars("━╸ ")),
+            Ok(style) => bar.with_style(style.with_key("rate", rate).progress_chars("━╸ ")),
             Err(_) => bar,
         }
     }
+}
+
+/// Something that the user should know even with `--quiet`, on stderr.
+pub fn warn(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "xcept: {text}");
+}
+
+/// A name from outside, without characters that would move the cursor or break the line.
+pub fn printable(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// A line of results on stdout.
+///
+/// # Errors
+/// If stdout cannot be written, a closed pipe among others.
+pub fn result(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
 }
 
 /// A table without lines, fit for a terminal and for a pipe.
@@ -92,6 +112,11 @@ pub fn percent(fraction: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        assert_eq!(printable("a\n\u{1b}[2Jä.jpg"), "a\\n\\u{1b}[2Jä.jpg");
+    }
 
     #[test]
     fn thousands_are_set_apart() {

@@ -93,8 +93,8 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     let start = read_start(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let origin = path.display().to_string();
     match Format::of(path, &start).with_context(|| origin.clone())? {
-        Format::Keras => Ok(foreign(keras::read(path)?, Convention::Keras, origin)),
-        Format::PyTorch => Ok(foreign(pytorch::read(path)?, Convention::Timm, origin)),
+        Format::Keras => foreign(keras::read(path)?, Convention::Keras, origin),
+        Format::PyTorch => foreign(pytorch::read(path)?, Convention::Timm, origin),
         Format::Safetensors => {
             let read = || safetensors::read(&std::fs::read(path)?, origin.clone());
             read().with_context(|| origin.clone())
@@ -137,7 +137,7 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// A checkpoint from a file whose format, not its metadata, tells the convention.
-fn foreign(imported: Imported, convention: Convention, origin: String) -> Checkpoint {
-    let metadata = Metadata::of_foreign(&imported, convention);
-    Checkpoint { tensors: imported.tensors, metadata, origin }
+fn foreign(imported: Imported, convention: Convention, origin: String) -> Result<Checkpoint> {
+    let metadata = Metadata::of_foreign(&imported, convention).with_context(|| origin.clone())?;
+    Ok(Checkpoint { tensors: imported.tensors, metadata, origin })
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::{Context, Status, model};
 use crate::classifier::{Classifier, Prediction};
 use crate::convention::Convention;
-use crate::dataset::{Dataset, Input};
+use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
-use crate::{batches, image, network, output, terminal};
+use crate::output::{self, Existing};
+use crate::{batches, image, network, terminal};
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub struct Classify {
     /// How many classes to name for each picture
     #[arg(long, short = 'k', default_value = "5", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// How results are written [default: table on a terminal, jsonl otherwise]
+    /// How results are written [default: table on a terminal, as -o ends, jsonl otherwise]
     #[arg(long, short)]
     format: Option<Format>,
     /// Write results to a file instead of stdout
@@ -50,11 +51,18 @@ enum Format {
 impl Classify {
     pub fn run(self, context: &Context) -> Result<Status> {
         let to_terminal = self.output.is_none() && std::io::stdout().is_terminal();
-        let format = self.format.unwrap_or(if to_terminal { Format::Table } else { Format::Jsonl });
+        let is_csv = self.output.as_ref().is_some_and(|output| output.extension().is_some_and(|e| e == "csv"));
+        let format = self.format.unwrap_or(match (to_terminal, is_csv) {
+            (true, _) => Format::Table,
+            (false, true) => Format::Csv,
+            (false, false) => Format::Jsonl,
+        });
+        let existing = Existing::of(self.overwrite);
+        let inputs = dataset::list(&read_list(&self.paths)?)?;
         if let Some(output) = &self.output {
-            output::refuse_unwritable(output, self.overwrite)?;
+            output::refuse_unwritable(output, existing)?;
+            output::refuse_input(output, inputs.iter().map(|input| input.path.as_path()))?;
         }
-        let inputs = Dataset::open(&read_list(&self.paths)?)?.inputs;
         let checkpoint = model::load_classifier(&self.model, context, self.convention)?;
         let bar = context.terminal.download("backbone");
         let classifier = Classifier::new(checkpoint, &context.hub, &model::progress(&bar), &context.device)?;
@@ -66,7 +74,7 @@ impl Classify {
             Some(output) => {
                 // An interrupted run keeps its results: the file is complete up to there.
                 let mut result = Ok(0);
-                output::write_atomically_with(output, |file| {
+                output::write_atomically_with(output, existing, |file| {
                     result = classify(file);
                     match &mut result {
                         Err(error) if !error.is::<Interrupted>() => Err(std::mem::replace(error, anyhow!("failed"))),
@@ -87,8 +95,8 @@ impl Classify {
         mut results: Results,
         context: &Context,
     ) -> Result<usize> {
-        let bar =
-            context.terminal.progress(if inputs.len() > network::BATCH_SIZE { inputs.len() } else { 0 }, "pictures");
+        let bar = context.terminal.progress(inputs.len(), "pictures");
+        interrupt::install()?;
         let mut unreadable = 0;
         let prepare = |input: &Input| -> Result<Vec<f32>> {
             Ok(classifier.extractor().prepare(&image::decode(&image::read(&input.path)?)?))
@@ -101,23 +109,30 @@ impl Classify {
                 false => classifier.classify(&pixels, self.top.into())?,
             }
             .into_iter();
-            for (input, prepared) in batch.iter().zip(prepared) {
-                match prepared {
-                    Ok(_) => {
-                        let predictions = predictions.next().context("a picture without predictions")?;
-                        results.write(&input.name(), classifier, &predictions)?;
-                    }
-                    Err(error) => {
-                        unreadable += 1;
-                        results.write_error(&input.name(), &format!("{error:#}"), context)?;
+            // A bar and results may share a terminal.
+            bar.suspend(|| {
+                for (input, prepared) in batch.iter().zip(prepared) {
+                    match prepared {
+                        Ok(_) => {
+                            let predictions = predictions.next().context("a picture without predictions")?;
+                            results.write(&input.name(), classifier, &predictions)?;
+                        }
+                        Err(error) => {
+                            unreadable += 1;
+                            results.write_error(&input.name(), &format!("{error:#}"))?;
+                        }
                     }
                 }
-            }
-            results.flush()?;
+                results.flush()
+            })?;
             bar.inc(batch.len() as u64);
             Ok(())
         })?;
         bar.finish_and_clear();
+        if unreadable > 0 {
+            let total = inputs.len();
+            context.terminal.note(format_args!("{unreadable} of {total} inputs could not be read"));
+        }
         Ok(unreadable)
     }
 }
@@ -127,10 +142,10 @@ fn read_list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            for line in std::io::stdin().lock().lines() {
+            for line in std::io::stdin().lock().split(b'\n') {
                 let line = line.context("the list on stdin cannot be read")?;
                 if !line.is_empty() {
-                    all.push(line.into());
+                    all.push(path_of(line));
                 }
             }
         } else {
@@ -138,6 +153,18 @@ fn read_list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(all)
+}
+
+/// Paths are bytes, not always text.
+#[cfg(unix)]
+fn path_of(line: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(line).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(line: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&line).trim_end_matches('\r').into()
 }
 
 /// A line of JSON.
@@ -197,7 +224,7 @@ impl<'a> Results<'a> {
                 self.write_csv(rows)
             }
             Format::Table => {
-                writeln!(self.file, "{path}  ({model})")?;
+                writeln!(self.file, "{}  ({model})", terminal::printable(path))?;
                 for p in &predictions {
                     writeln!(self.file, "  {:>9}  {}", terminal::percent(p.probability.into()), p.label)?;
                 }
@@ -207,13 +234,13 @@ impl<'a> Results<'a> {
     }
 
     /// An input that could not be read: a row of its own, and for a table a line on stderr.
-    fn write_error(&mut self, path: &str, error: &str, context: &Context) -> Result<()> {
+    fn write_error(&mut self, path: &str, error: &str) -> Result<()> {
         match self.format {
             Format::Jsonl => self.write_json(&ErrorLine { path, error }),
             Format::Csv => self.write_csv(std::iter::once([path, "", "", "", "", "", "", error].map(str::to_owned))),
             Format::Table => {
                 self.flush()?;
-                context.terminal.warn(format_args!("{path}: {error}"));
+                terminal::warn(format_args!("{}: {error}", terminal::printable(path)));
                 Ok(())
             }
         }

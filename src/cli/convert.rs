@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
-use super::{Context, Status};
+use super::{Context, Status, model};
 use crate::convention::Convention;
 use crate::image::Interpolation;
+use crate::output::{self, Existing};
+use crate::terminal;
 use crate::weights::{self, Checkpoint, Metadata, Precision, is_head_tensor};
-use crate::{output, terminal};
 
 /// Convert Keras .h5 and .keras, PyTorch .pth and safetensors to a model file of xcept
 #[derive(Debug, Args)]
 pub struct Convert {
+    /// A file of weights: .h5, .keras, .pth or .safetensors
     #[arg(value_name = "IN")]
     input: PathBuf,
+    /// The model file to write, .safetensors
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// How numbers are stored
@@ -37,7 +40,7 @@ pub struct Convert {
     #[arg(long)]
     interpolation: Option<Interpolation>,
     /// Side of the network's input in pixels [default: the file's own, or 299]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = model::size_parser)]
     size: Option<usize>,
     /// Where the weights come from, kept in the file for its readers
     #[arg(long, value_name = "TEXT")]
@@ -54,7 +57,9 @@ impl Convert {
             "{}: expected a name that ends in .safetensors",
             self.output.display()
         );
-        output::refuse_unwritable(&self.output, self.overwrite)?;
+        let existing = Existing::of(self.overwrite);
+        output::refuse_unwritable(&self.output, existing)?;
+        output::refuse_input(&self.output, [self.input.as_path()])?;
         ensure!(self.input.exists(), "{}: no such file", self.input.display());
         let mut checkpoint = weights::load(&self.input)?;
         if let Some(convention) = self.convention {
@@ -71,8 +76,8 @@ impl Convert {
             tensors = weights::rounded(tensors, self.precision);
             metadata.backbone = Some(weights::backbone_digest(&tensors));
         }
-        weights::write(&self.output, &tensors, &metadata, self.precision)?;
-        println!("{}: {}", self.output.display(), summary(&tensors, &metadata));
+        weights::write(&self.output, existing, &tensors, &metadata, self.precision)?;
+        terminal::result(format_args!("{}: {}", self.output.display(), summary(&tensors, &metadata)))?;
         Ok(Status::Done)
     }
 

@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::Args;
 
 use super::model::PipelineArguments;
-use super::{Context, Status};
+use super::{Context, Status, WrongUsage};
 use crate::dataset::Dataset;
 use crate::features::{self, Extraction, Outcome};
-use crate::{network, output};
+use crate::output::{self, Existing};
+use crate::{interrupt, network, terminal};
 
 /// Turn pictures into bottleneck features, one row for each
 #[derive(Debug, Args)]
@@ -42,9 +43,10 @@ fn batch_size(text: &str) -> Result<usize> {
 
 impl ExtractFeatures {
     pub fn run(self, context: &Context) -> Result<Status> {
-        features::Format::of(&self.output)?;
-        output::refuse_missing_folder(&self.output)?;
+        features::Format::of(&self.output).map_err(WrongUsage::from)?;
+        output::refuse_unwritable(&self.output, Existing::Replace)?;
         let dataset = Dataset::open(&self.paths)?;
+        output::refuse_input(&self.output, dataset.inputs.iter().map(|input| input.path.as_path()))?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let extraction = Extraction {
             dataset: &dataset,
@@ -56,12 +58,12 @@ impl ExtractFeatures {
         let outcome = extract(&extraction, &extractor, context)?;
         let Outcome { features, computed, reused, unreadable } = &outcome;
         let shape: Vec<String> = features.pipeline.row_shape().iter().map(usize::to_string).collect();
-        println!(
+        terminal::result(format_args!(
             "{}: {} rows of {} features ({computed} computed, {reused} reused)",
             self.output.display(),
             features.rows.len(),
             shape.join("×")
-        );
+        ))?;
         Ok(if unreadable.is_empty() { Status::Done } else { Status::SomeUnreadable })
     }
 }
@@ -72,12 +74,13 @@ pub fn extract(
     extractor: &crate::network::FeatureExtractor,
     context: &Context,
 ) -> Result<Outcome> {
+    interrupt::install()?;
     let bar = context.terminal.progress(extraction.dataset.inputs.len(), "pictures");
     let outcome = features::extract(extraction, extractor, &mut |count| bar.inc(count as u64));
     bar.finish_and_clear();
     let outcome = outcome?;
     for (path, reason) in &outcome.unreadable {
-        context.terminal.warn(format_args!("{path}: {reason}"));
+        terminal::warn(format_args!("{path}: {reason}"));
     }
     Ok(outcome)
 }

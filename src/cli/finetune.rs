@@ -7,12 +7,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::model::PipelineArguments;
-use super::{Context, Status, extract_features, model};
+use super::{Context, Status, WrongUsage, extract_features, model};
 use crate::dataset::Dataset;
 use crate::features::{Extraction, Features, Pipeline};
+use crate::output::{self, Existing};
 use crate::train::{self, EpochReport, Examples, HeadPlan, TrainedHead};
 use crate::weights::{self, Checkpoint, HeadMetadata, Metadata, Pool, Precision, Source};
-use crate::{interrupt, network, output, terminal};
+use crate::{interrupt, network, terminal};
 
 /// Train a classifier on labelled pictures: a head on bottleneck features
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ pub struct Finetune {
     /// dense has hidden layers, linear has none
     #[arg(long, default_value = "dense")]
     head: HeadKind,
-    /// Units of the dense head's hidden layers
+    /// Units of the dense head's hidden layers, the first behind the features
     #[arg(long, value_name = "UNITS", value_delimiter = ',', default_value = "256,128")]
     hidden: Vec<usize>,
     /// Share of each hidden layer's outputs that is dropped while training
@@ -69,9 +70,12 @@ enum HeadKind {
 impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
         self.check()?;
+        let existing = Existing::of(self.overwrite);
         let results = self.output.with_file_name("results.csv");
-        output::refuse_unwritable(&self.output, self.overwrite)?;
-        output::refuse_unwritable(&results, self.overwrite)?;
+        output::refuse_unwritable(&self.output, existing)?;
+        output::refuse_input(&self.output, std::iter::once(self.data.as_path()).chain(self.features.as_deref()))?;
+        output::refuse_unwritable(&results, existing)
+            .context("the results of another model; write this one into a folder of its own")?;
         let (features, has_unreadable) = self.features(context)?;
         ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
         let backbone = self.backbone_to_embed(&features.pipeline, context)?;
@@ -89,31 +93,45 @@ impl Finetune {
         let trained = self.train(&train, &val, features.class_names.len(), context)?;
         let stopped = interrupt::check(|| format!("{} holds the best epoch so far", self.output.display()));
         self.write_model(&trained, &features, backbone, (&train, &val))?;
-        write_results(&results, &trained.epochs)?;
+        write_results(&results, existing, &trained.epochs)?;
         let best = &trained.best;
-        println!(
+        terminal::result(format_args!(
             "{}: validation accuracy {}, loss {:.4} (epoch {} of {})",
             self.output.display(),
             terminal::percent(best.val_accuracy),
             best.val_loss,
             best.epoch,
             trained.epochs.len()
-        );
+        ))?;
         stopped?;
         Ok(if has_unreadable { Status::SomeUnreadable } else { Status::Done })
     }
 
-    fn check(&self) -> Result<()> {
-        ensure!((0.0..1.0).contains(&self.dropout), "--dropout {}: expected 0 to below 1", self.dropout);
-        ensure!(self.val > 0.0 && self.val < 1.0, "--val {}: expected above 0 and below 1", self.val);
-        ensure!(self.learning_rate > 0.0, "--learning-rate {}: expected above 0", self.learning_rate);
-        ensure!(self.epochs > 0, "--epochs 0: expected 1 or more");
-        ensure!(self.hidden.iter().all(|&units| units > 0), "--hidden: expected at least one unit in each layer");
-        ensure!(
-            self.output.extension().is_some_and(|extension| extension == "safetensors"),
-            "{}: expected a name that ends in .safetensors",
-            self.output.display()
-        );
+    fn check(&self) -> Result<(), WrongUsage> {
+        const MOST_UNITS: usize = 1 << 16;
+        let wrong = |text: String| Err(WrongUsage(text));
+        if !(0.0..1.0).contains(&self.dropout) {
+            return wrong(format!("--dropout {}: expected 0 to below 1", self.dropout));
+        }
+        if !(self.val > 0.0 && self.val < 1.0) {
+            return wrong(format!("--val {}: expected above 0 and below 1", self.val));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return wrong(format!("--learning-rate {}: expected above 0", self.learning_rate));
+        }
+        if self.epochs == 0 {
+            return wrong("--epochs 0: expected 1 or more".to_owned());
+        }
+        if !self.hidden.iter().all(|units| (1..=MOST_UNITS).contains(units)) {
+            return wrong(format!("--hidden: expected 1 to {MOST_UNITS} units in each layer"));
+        }
+        if self.output.extension().is_none_or(|extension| extension != "safetensors") {
+            return wrong(format!("{}: expected a name that ends in .safetensors", self.output.display()));
+        }
+        if let (true, Some(option)) = (self.data.is_file(), self.pipeline.first_given()) {
+            let data = self.data.display();
+            return wrong(format!("{option}: the features in {data} are made already; pass their folder instead"));
+        }
         Ok(())
     }
 
@@ -130,6 +148,10 @@ impl Finetune {
             );
         }
         let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        // What will not do is told before the features are computed.
+        let labels = dataset.inputs.iter().map(|input| (input.split, input.class));
+        train::assign(&dataset.class_names, labels, self.val, self.seed)
+            .with_context(|| self.data.display().to_string())?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let output = match &self.features {
             Some(file) => file.clone(),
@@ -167,6 +189,7 @@ impl Finetune {
     }
 
     fn train(&self, train: &Examples, val: &Examples, classes: usize, context: &Context) -> Result<TrainedHead> {
+        interrupt::install()?;
         let bar = context.terminal.progress(self.epochs, "epochs");
         let mut report = |epoch: &EpochReport| {
             bar.inc(1);
@@ -220,7 +243,7 @@ impl Finetune {
         let mut tensors = trained.tensors.clone();
         let backbone = backbone.into_iter().flat_map(|backbone| backbone.tensors);
         tensors.extend(backbone.filter(|(name, _)| !weights::is_head_tensor(name)));
-        weights::write(&self.output, &tensors, &metadata, Precision::F32)
+        weights::write(&self.output, Existing::of(self.overwrite), &tensors, &metadata, Precision::F32)
     }
 }
 
@@ -236,12 +259,12 @@ fn describe(epoch: &EpochReport, epochs: usize) -> String {
     )
 }
 
-fn write_results(path: &Path, epochs: &[EpochReport]) -> Result<()> {
+fn write_results(path: &Path, existing: Existing, epochs: &[EpochReport]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for epoch in epochs {
         writer.serialize(epoch)?;
     }
-    output::write_atomically(path, &writer.into_inner()?)
+    output::write_atomically(path, existing, &writer.into_inner()?)
 }
 
 /// A file in the user's cache folder for this folder of pictures and this pipeline.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Context, Status, model};
-use crate::architecture::{self, FEATURES, IMAGENET_CLASSES, INPUT_SIZE, MIN_INPUT_SIZE, Operation, TensorSpec};
-use crate::terminal::{align_right, percent, table, thousands};
+use crate::architecture::{self, FEATURES, IMAGENET_CLASSES, INPUT_SIZE, Operation, TensorSpec};
+use crate::terminal::{self, align_right, percent, table, thousands};
 use crate::weights::{Checkpoint, Source};
 
 /// Show the network layer by layer, or what a model file holds
@@ -15,8 +15,8 @@ pub struct Info {
     /// with ImageNet's 1,000 classes
     model: Option<String>,
     /// Side of the network's input in pixels
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(MIN_INPUT_SIZE as i64..), default_value_t = INPUT_SIZE as u16)]
-    size: u16,
+    #[arg(long, value_name = "PIXELS", value_parser = model::size_parser, default_value_t = INPUT_SIZE, conflicts_with = "model")]
+    size: usize,
 }
 
 /// A line of the table.
@@ -36,10 +36,10 @@ impl Info {
     pub fn run(self, context: &Context) -> Result<Status> {
         if let Some(model) = &self.model {
             let source: Source = model.parse()?;
-            describe(&model::load(&source, context, None)?);
+            describe(&model::load(&source, context, None)?)?;
             return Ok(Status::Done);
         }
-        let layers = layers(self.size.into());
+        let layers = layers(self.size);
         let mut lines = table(["layer", "", "output", "parameters", "multiply-adds"]);
         align_right(&mut lines, 2..5);
         for layer in &layers {
@@ -52,7 +52,7 @@ impl Info {
                 thousands(layer.multiply_adds),
             ]);
         }
-        println!("{lines}\n\n{}", totals(&layers));
+        terminal::result(format_args!("{lines}\n\n{}", totals(&layers)))?;
         Ok(Status::Done)
     }
 }
@@ -138,7 +138,7 @@ fn totals(layers: &[Layer]) -> String {
 }
 
 /// What the file says of itself.
-fn describe(checkpoint: &Checkpoint) {
+fn describe(checkpoint: &Checkpoint) -> Result<()> {
     let metadata = &checkpoint.metadata;
     let parameters: usize = checkpoint.tensors.values().map(|tensor| tensor.data.len()).sum();
     let mut lines = table(["", &checkpoint.origin]);
@@ -151,14 +151,12 @@ fn describe(checkpoint: &Checkpoint) {
     let held = if checkpoint.has_backbone() { "in the file" } else { metadata.base.as_deref().unwrap_or("elsewhere") };
     line("backbone", format!("{held}, SHA-256 {}", checkpoint.backbone_digest()));
     if let Some(head) = &metadata.head {
-        let shapes = checkpoint
-            .tensors
-            .iter()
-            .filter(|(name, tensor)| crate::weights::is_head_tensor(name) && tensor.shape.len() == 2);
-        let layers: Vec<String> =
-            shapes.map(|(name, tensor)| format!("{name} {}→{}", tensor.shape[1], tensor.shape[0])).collect();
+        let layers = crate::head::layer_names(checkpoint.tensors.keys()).into_iter().filter_map(|name| {
+            let shape = &checkpoint.tensors.get(&format!("{name}.weight"))?.shape;
+            Some(format!("{name} {}→{}", shape.get(1)?, shape.first()?))
+        });
         line("model", head.name.clone());
-        line("head", layers.join(", ").replace(".weight", ""));
+        line("head", layers.collect::<Vec<_>>().join(", "));
         const SHOWN: usize = 10;
         let mut classes = head.class_names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         if head.class_names.len() > SHOWN {
@@ -169,5 +167,6 @@ fn describe(checkpoint: &Checkpoint) {
     for (name, value) in &metadata.history {
         line(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     }
-    println!("{lines}");
+    terminal::result(lines)?;
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Which weights a command works with: the options that several commands share.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::Context;
-use crate::architecture::MIN_INPUT_SIZE;
+use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
 use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::Interpolation;
@@ -12,6 +12,8 @@ use crate::network::FeatureExtractor;
 use crate::weights::hub::Unavailable;
 use crate::weights::{BUNDLED, Checkpoint, Pool, Source};
 
+/// The backbone unless another is asked for.
+const BASE: &str = "bundled";
 /// The bundled classifier that answers when ImageNet's weights can't be had.
 const FALLBACK: &str = "cats-vs-dogs";
 
@@ -38,7 +40,8 @@ pub fn progress(bar: &indicatif::ProgressBar) -> impl Fn(u64, u64) {
 /// The classifier that `model` names; `auto` is ImageNet's where its weights can be had, otherwise
 /// the bundled one, with a note that says so.
 pub fn load_classifier(model: &str, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
-    if model != "auto" {
+    // A variable that a script has cleared counts as unset.
+    if !["auto", ""].contains(&model) {
         return load(&model.parse()?, context, convention);
     }
     let imagenet = Source::imagenet()?;
@@ -59,9 +62,9 @@ pub fn load_classifier(model: &str, context: &Context, convention: Option<Conven
 /// The backbone and the way from a picture to its features.
 #[derive(Debug, Args)]
 pub struct PipelineArguments {
-    /// Weights of the backbone: bundled, imagenet, a file, or OWNER/REPO[@REVISION] on the hub
-    #[arg(long, short, value_name = "MODEL", default_value = "bundled")]
-    pub model: String,
+    /// Weights of the backbone: bundled, imagenet, a file, or OWNER/REPO[@REVISION] on the hub [default: bundled]
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<String>,
     /// Numbers that the weights were trained with, where the file says something else
     #[arg(long, value_name = "CONVENTION")]
     convention: Option<Convention>,
@@ -74,24 +77,38 @@ pub struct PipelineArguments {
     /// Side of the network's input in pixels, at least 71 [default: as the weights were trained, 299]
     #[arg(long, value_name = "PIXELS", value_parser = size_parser)]
     size: Option<usize>,
-    /// How the last feature map becomes a feature vector
-    #[arg(long, default_value = "avg")]
-    pool: Pool,
+    /// How the last feature map becomes a feature vector [default: avg]
+    #[arg(long)]
+    pool: Option<Pool>,
 }
 
-fn size_parser(text: &str) -> Result<usize> {
-    const MAX_INPUT_SIZE: usize = 4096;
+pub fn size_parser(text: &str) -> Result<usize> {
     let size = text.parse()?;
     let range = MIN_INPUT_SIZE..=MAX_INPUT_SIZE;
-    anyhow::ensure!(range.contains(&size), "expected {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE}");
+    ensure!(range.contains(&size), "expected {MIN_INPUT_SIZE} to {MAX_INPUT_SIZE}");
     Ok(size)
 }
 
 impl PipelineArguments {
+    /// The first of these options that the user gave.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--model", self.model.is_some()),
+            ("--convention", self.convention.is_some()),
+            ("--preprocess", self.preprocess.is_some()),
+            ("--interpolation", self.interpolation.is_some()),
+            ("--size", self.size.is_some()),
+            ("--pool", self.pool.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
     /// Loads the backbone; returns it with what identifies its features and what computes them.
     pub fn open(&self, context: &Context) -> Result<(Checkpoint, Pipeline, FeatureExtractor)> {
-        let source: Source = self.model.parse()?;
+        let source: Source = self.model.as_deref().unwrap_or(BASE).parse()?;
         let backbone = load(&source, context, self.convention)?;
+        ensure!(backbone.has_backbone(), "{source}: holds a head alone, no backbone to compute features with");
+        let pool = self.pool.unwrap_or(Pool::Avg);
         let mut preprocessing = backbone.metadata.preprocessing;
         preprocessing.convention = self.preprocess.unwrap_or(preprocessing.convention);
         preprocessing.interpolation = self.interpolation.unwrap_or(preprocessing.interpolation);
@@ -101,9 +118,9 @@ impl PipelineArguments {
             base: source.to_string(),
             convention: backbone.metadata.convention,
             preprocessing,
-            pool: self.pool,
+            pool,
         };
-        let extractor = FeatureExtractor::new(&backbone, preprocessing, self.pool, &context.device)?;
+        let extractor = FeatureExtractor::new(&backbone, preprocessing, pool, &context.device)?;
         Ok((backbone, pipeline, extractor))
     }
 }

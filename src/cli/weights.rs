@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::{Context, Status, model};
@@ -57,15 +57,13 @@ impl Weights {
         match self {
             Weights::List => list(context),
             Weights::Pull(which) => {
-                println!("{}", which.path(context)?.display());
+                terminal::result(which.path(&context.hub, context)?.display())?;
                 Ok(Status::Done)
             }
             Weights::Path(which) => {
-                let source: Source = which.model.parse()?;
-                if !source.is_local(&context.hub) {
-                    bail!("{source}: not downloaded yet; run `xcept weights pull {}`", which.model);
-                }
-                println!("{}", which.path(context)?.display());
+                // Never downloads: that is what pull is for.
+                let path = which.path(&Hub::new(true), context)?;
+                terminal::result(path.display())?;
                 Ok(Status::Done)
             }
             Weights::Verify(verify) => verify.run(context),
@@ -89,15 +87,15 @@ fn list(context: &Context) -> Result<Status> {
         false => "not downloaded: xcept weights pull imagenet".to_owned(),
     };
     table.add_row(["imagenet".to_owned(), place, format!("1,000 classes, {} on the hub", hub::IMAGENET)]);
-    println!("{table}");
+    terminal::result(&table)?;
     Ok(Status::Done)
 }
 
 impl Which {
-    fn path(&self, context: &Context) -> Result<PathBuf> {
+    fn path(&self, hub: &Hub, context: &Context) -> Result<PathBuf> {
         let source: Source = self.model.parse()?;
         let bar = context.terminal.download(&self.model);
-        let path = source.path(&context.hub, &model::progress(&bar))?;
+        let path = source.path(hub, &model::progress(&bar))?;
         bar.finish_and_clear();
         path.with_context(|| format!("{source}: is inside the binary, it has no path"))
     }
@@ -107,7 +105,7 @@ impl Verify {
     fn run(self, context: &Context) -> Result<Status> {
         let source: Source = self.model.parse()?;
         let checkpoint = model::load(&source, context, self.convention)?;
-        let mut holds = self.check_digest(&checkpoint);
+        let mut holds = self.check_digest(&checkpoint)?;
         if let Some(path) = &self.reference {
             let network = Xception::new(&checkpoint, &context.device)?;
             let reference = Reference::read(path)?;
@@ -118,26 +116,29 @@ impl Verify {
                 holds &= passes;
                 table.add_row(row);
             }
-            println!("{table}");
+            terminal::result(&table)?;
         }
         Ok(if holds { Status::Done } else { Status::CheckFailed })
     }
 
     /// Whether the tensors are those that the file was written with.
-    fn check_digest(&self, checkpoint: &Checkpoint) -> bool {
+    fn check_digest(&self, checkpoint: &Checkpoint) -> Result<bool> {
         if !checkpoint.has_backbone() {
-            println!("{}: complete; holds a head alone", self.model);
-            return true;
+            terminal::result(format_args!("{}: complete; holds a head alone", self.model))?;
+            return Ok(true);
         }
         let found = backbone_digest(&checkpoint.tensors);
         match &checkpoint.metadata.backbone {
             Some(expected) if *expected != found => {
-                println!("{}: damaged: the backbone's SHA-256 is {found}, expected {expected}", self.model);
-                false
+                terminal::result(format_args!(
+                    "{}: damaged: the backbone's SHA-256 is {found}, expected {expected}",
+                    self.model
+                ))?;
+                Ok(false)
             }
             _ => {
-                println!("{}: complete; the backbone's SHA-256 is {found}", self.model);
-                true
+                terminal::result(format_args!("{}: complete; the backbone's SHA-256 is {found}", self.model))?;
+                Ok(true)
             }
         }
     }

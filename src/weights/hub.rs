@@ -75,7 +75,7 @@ impl Hub {
     /// # Errors
     /// [`Unavailable`] if the hub can't be asked or the file can't be downloaded whole; the cache then still has the
     /// file that it had.
-    pub fn update(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Unavailable> {
+    fn update(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Unavailable> {
         self.try_update(repository, file, progress).map_err(|cause| Unavailable {
             repository: repository.to_string(),
             file: file.to_string(),

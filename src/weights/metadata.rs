@@ -1,5 +1,6 @@
 //! What a weights file of ours says about itself, one JSON object in the safetensors header.
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Imported, Tensors};
@@ -65,11 +66,12 @@ impl std::fmt::Display for Pool {
 
 impl Metadata {
     /// The defaults of the file's family.
-    pub(super) fn of_foreign(imported: &Imported, convention: Convention) -> Self {
+    pub(super) fn of_foreign(imported: &Imported, convention: Convention) -> Result<Self> {
         let size = imported.input_size.unwrap_or(INPUT_SIZE);
         let preprocessing = Preprocessing { convention, interpolation: Interpolation::Bicubic, size };
+        preprocessing.check()?;
         let head = HeadMetadata::of_foreign(&imported.tensors, imported.dropout.clone());
-        Self { convention, backbone: None, base: None, preprocessing, head, history: serde_json::Map::new() }
+        Ok(Self { convention, backbone: None, base: None, preprocessing, head, history: serde_json::Map::new() })
     }
 }
 

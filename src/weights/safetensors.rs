@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::check::{check, check_head_alone};
 use super::{Checkpoint, Imported, Metadata, RawTensor, Tensors, foreign};
 use crate::convention::Convention;
-use crate::output::write_atomically;
+use crate::output::{Existing, write_atomically};
 
 /// Key of our entry in the file's metadata.
 const METADATA_KEY: &str = "xcept";
@@ -40,10 +40,11 @@ pub(super) fn read(bytes: &[u8], origin: String) -> Result<Checkpoint> {
     let Some(entry) = entry else {
         check(&tensors)?;
         let imported = Imported { tensors, input_size: None, dropout: Vec::new() };
-        return Ok(foreign(imported, Convention::Timm, origin));
+        return foreign(imported, Convention::Timm, origin);
     };
     let metadata: Metadata = serde_json::from_str(entry)
         .with_context(|| format!("the metadata entry `{METADATA_KEY}` is not what this version writes"))?;
+    metadata.preprocessing.check()?;
     let checkpoint = Checkpoint { tensors, metadata, origin };
     match checkpoint.has_backbone() {
         true => check(&checkpoint.tensors)?,
@@ -88,7 +89,13 @@ where
 ///
 /// # Errors
 /// Names the file if it cannot be written.
-pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata, precision: Precision) -> Result<()> {
+pub fn write(
+    path: &Path,
+    existing: Existing,
+    tensors: &Tensors,
+    metadata: &Metadata,
+    precision: Precision,
+) -> Result<()> {
     let dtype = match precision {
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
@@ -102,7 +109,7 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata, precision: Pre
     // One entry only: the order of several would differ from run to run.
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(metadata)?)]);
     let bytes = ::safetensors::serialize(views, Some(metadata))?;
-    write_atomically(path, &bytes)
+    write_atomically(path, existing, &bytes)
 }
 
 fn encode(data: &[f32], precision: Precision) -> Vec<u8> {

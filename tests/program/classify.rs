@@ -95,6 +95,35 @@ fn results_go_to_a_file_that_is_not_replaced_unasked() {
     assert!(std::fs::read_to_string(desk.path("out.jsonl")).unwrap().contains("\"cat\""));
     desk.run(&arguments).assert_failed(1, &["out.jsonl", "--overwrite"]);
     desk.run(&[&arguments[..], &["--overwrite"]].concat()).assert_done();
+    desk.add_sample("kitten.jpg", "mine.jpg");
+    let ran = desk.run(&["classify", "-m", "cats-vs-dogs", "mine.jpg", "-o", "mine.jpg", "--overwrite"]);
+    ran.assert_failed(1, &["mine.jpg", "input of this very command"]);
+}
+
+#[test]
+fn every_picture_of_a_folder_is_classified_whatever_its_folders_are_called() {
+    let desk = Desk::new();
+    for name in ["photos/train/1.jpg", "photos/train/cat/2.jpg", "photos/holiday/3.jpg"] {
+        desk.add_sample("kitten.jpg", name);
+    }
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    let ran = desk.run(&["classify", "-m", "cats-vs-dogs", "photos", "empty"]);
+    assert_eq!((ran.status, ran.json_lines().len()), (Some(3), 4), "{}", ran.stdout);
+    assert!(ran.stdout.contains("a folder without pictures") && ran.stderr.contains("1 of 4 inputs"), "{}", ran.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_list_may_hold_paths_that_are_not_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let desk = Desk::new();
+    let mut path = desk.path("").into_os_string().as_bytes().to_vec();
+    path.extend(b"kitten \xff.jpg");
+    std::fs::copy(sample("kitten.jpg"), std::ffi::OsStr::from_bytes(&path)).unwrap();
+    let mut child = desk.command(&["classify", "-m", "cats-vs-dogs", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&path).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.assert_done().json_lines()[0]["predictions"][0]["label"], "cat");
 }
 
 #[test]
@@ -106,6 +135,12 @@ fn a_closed_pipe_is_no_failure() {
     drop(child.stdout.take());
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    for arguments in [&["info"][..], &["weights", "list"], &["weights", "verify"]] {
+        let mut child = desk.command(arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = Ran::of(child.wait_with_output().unwrap());
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[test]

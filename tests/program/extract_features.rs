@@ -128,6 +128,7 @@ fn nothing_readable_is_an_error_and_leaves_no_file() {
     desk.write("data/1.jpg", b"");
     desk.run(&["extract-features", "data"]).assert_failed(1, &["none of 1 pictures", "data/1.jpg", "empty"]);
     assert_eq!(std::fs::read_dir(desk.path("")).unwrap().count(), 1, "a file was left");
+    desk.run(&["extract-features", "data", "-o", "data/1.jpg"]).assert_failed(2, &["data/1.jpg"]);
 }
 
 #[test]
@@ -152,6 +153,31 @@ fn features_of_other_numbers_or_other_pictures_are_not_replaced_unasked() {
 }
 
 #[test]
+fn what_a_run_with_other_settings_left_unfinished_is_not_dropped_unasked() {
+    let desk = Desk::new();
+    add_crops(&desk, "beagle.jpg", "data", 20);
+    let mut child = desk.command(&["extract-features", "data"]).spawn().unwrap();
+    wait_for_rows(&desk.path("features.safetensors.partial"), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let journal = std::fs::read(desk.path("features.safetensors.partial")).unwrap();
+    let ran = desk.run(&["extract-features", "data", "--size", "150"]);
+    ran.assert_failed(1, &["features.safetensors.partial", "--overwrite"]);
+    assert!(std::fs::read(desk.path("features.safetensors.partial")).unwrap() == journal);
+}
+
+#[test]
+fn rows_of_pictures_that_are_all_elsewhere_are_not_dropped_unasked() {
+    let desk = Desk::new();
+    add_crops(&desk, "beagle.jpg", "data", 1);
+    desk.run(&["extract-features", "data"]).assert_done();
+    std::fs::rename(desk.path("data"), desk.path("moved")).unwrap();
+    let ran = desk.run(&["extract-features", "moved"]);
+    ran.assert_failed(1, &["data/0.png", "--overwrite"]);
+    assert_counts(&desk.run(&["extract-features", "moved", "--overwrite"]), 0, 1);
+}
+
+#[test]
 fn maps_are_kept_whole_without_pooling() {
     let desk = Desk::new();
     add_crops(&desk, "beagle.jpg", "data", 1);
@@ -166,5 +192,5 @@ fn maps_are_kept_whole_without_pooling() {
 #[test]
 fn an_output_of_an_unknown_kind_is_refused_before_any_work() {
     let desk = Desk::new();
-    desk.run(&["extract-features", "data", "-o", "f.csv"]).assert_failed(1, &["f.csv", ".safetensors, .npz or .jsonl"]);
+    desk.run(&["extract-features", "data", "-o", "f.csv"]).assert_failed(2, &["f.csv", ".safetensors, .npz or .jsonl"]);
 }

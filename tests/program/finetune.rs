@@ -86,7 +86,7 @@ fn an_earlier_model_is_not_replaced_unasked() {
     desk.run(&["finetune", "--epochs", "1"]).assert_done();
     desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["model.safetensors", "--overwrite"]);
     std::fs::remove_file(desk.path("model.safetensors")).unwrap();
-    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["results.csv", "--overwrite"]);
+    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["results.csv", "--overwrite", "folder of its own"]);
     desk.run(&["finetune", "--epochs", "1", "--overwrite"]).assert_done();
 }
 
@@ -144,6 +144,43 @@ fn data_that_is_not_there_or_no_features_is_an_error_with_the_remedy() {
 }
 
 #[test]
+fn options_that_would_change_ready_features_are_refused() {
+    let desk = desk_with_pictures();
+    desk.run(&["extract-features", "data"]).assert_done();
+    for option in [["--model", "imagenet"], ["--size", "150"], ["--pool", "max"]] {
+        desk.run(&[&["finetune"], &option[..]].concat()).assert_failed(2, &[option[0], "features.safetensors"]);
+    }
+}
+
+#[test]
+fn training_that_diverges_and_features_that_are_no_numbers_are_errors() {
+    let desk = desk_with_pictures();
+    edited(&desk, |_| ());
+    let ran = desk.run(&["finetune", "-q", "--learning-rate", "1e30"]);
+    ran.assert_failed(1, &["diverged", "--learning-rate"]);
+    edited(&desk, |features| features.rows[3].values[7] = f32::NAN);
+    desk.run(&["finetune", "-q"]).assert_failed(1, &["data/cat/3.png", "not a number"]);
+    assert!(!desk.path("model.safetensors").exists());
+}
+
+#[test]
+fn a_head_runs_on_the_numbers_that_its_features_were_made_with() {
+    let desk = desk_with_pictures();
+    desk.run(&["extract-features", "data", "--convention", "timm", "--preprocess", "keras"]).assert_done();
+    desk.run(&["finetune", "--head", "linear", "--epochs", "3"]).assert_done();
+    // The training picture's probability, computed from its stored features.
+    let features = Features::read(&desk.path("features.safetensors")).unwrap();
+    let model = xcept::weights::load(&desk.path("model.safetensors")).unwrap();
+    let (weight, bias) = (&model.tensors["fc.weight"].data, model.tensors["fc.bias"].data[0]);
+    let logit: f32 = features.rows[0].values.iter().zip(weight).map(|(x, w)| x * w).sum::<f32>() + bias;
+    let ran = desk.run(&["classify", "-m", "model.safetensors", "data/cat/0.png"]);
+    let predictions = ran.assert_done().json_lines()[0]["predictions"].clone();
+    let dog = predictions.as_array().unwrap().iter().find(|p| p["label"] == "dog").unwrap()["probability"].as_f64();
+    let expected = f64::from(1.0 / (1.0 + (-logit).exp()));
+    assert!((dog.unwrap() - expected).abs() < 1e-5, "{dog:?}, {expected}");
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     let desk = Desk::new();
     for (arguments, part) in [
@@ -155,6 +192,6 @@ fn settings_that_make_no_sense_are_refused() {
         (["-o", "model.h5"], ".safetensors"),
     ] {
         let ran = desk.run(&[&["finetune"], &arguments[..]].concat());
-        assert!(ran.stderr.contains(part) && matches!(ran.status, Some(1 | 2)), "{arguments:?}: {}", ran.stderr);
+        ran.assert_failed(2, &[part]);
     }
 }
