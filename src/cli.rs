@@ -1,5 +1,6 @@
 //! The command line: what each subcommand is called with, and what it ends with.
 
+mod bench;
 mod classify;
 mod convert;
 mod extract_features;
@@ -64,6 +65,7 @@ enum Command {
     #[command(subcommand)]
     Weights(weights::Weights),
     Info(info::Info),
+    Bench(bench::Bench),
 }
 
 /// What every command may use.
@@ -132,6 +134,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),
         Command::Info(command) => command.run(&context),
+        Command::Bench(command) => command.run(&context),
     }
 }
 

@@ -3,30 +3,49 @@
 //! `classify` and `extract-features` both go through here, so what a head sees is what it was
 //! trained on.
 
+use std::sync::Mutex;
+
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
+use crate::engine::{Engine, Workspace};
 use crate::image::{Picture, Preprocessing};
+use crate::kernel::isa::Isa;
 use crate::weights::{Checkpoint, Pool};
 use crate::xception::{self, Xception};
 
-/// Pictures that go through the network at once unless told otherwise. One keeps its activations
-/// in the caches; four take a third longer for each and twice the memory.
-pub const BATCH_SIZE: usize = 1;
+/// Pictures that go through the network at once unless told otherwise: one for each thread, twice.
+pub fn batch_size() -> usize {
+    2 * rayon::current_num_threads()
+}
 
 #[derive(Debug)]
 pub struct FeatureExtractor {
-    network: Xception,
+    network: Network,
     preprocessing: Preprocessing,
     pool: Pool,
+    device: Device,
+}
+
+/// The engine on a CPU, the Candle modules elsewhere.
+#[derive(Debug)]
+enum Network {
+    Engine(Engine, Mutex<Vec<Workspace>>),
+    Modules(Xception),
 }
 
 impl FeatureExtractor {
     /// # Errors
     /// If the checkpoint's backbone is incomplete.
     pub fn new(backbone: &Checkpoint, preprocessing: Preprocessing, pool: Pool, device: &Device) -> Result<Self> {
-        let network = Xception::new(backbone, device).with_context(|| backbone.origin.clone())?;
-        Ok(Self { network, preprocessing, pool })
+        let size = preprocessing.size;
+        let network = if device.is_cpu() {
+            let engine = Engine::new(backbone, size, size, Isa::detect()?)?;
+            Network::Engine(engine, Mutex::default())
+        } else {
+            Network::Modules(Xception::new(backbone, device).with_context(|| backbone.origin.clone())?)
+        };
+        Ok(Self { network, preprocessing, pool, device: device.clone() })
     }
 
     /// The network's input for a picture, [size,size,3].
@@ -41,8 +60,23 @@ impl FeatureExtractor {
     /// # Errors
     /// If the network refuses its input.
     pub fn forward(&self, pixels: &[Vec<f32>]) -> Result<Tensor> {
-        let size = self.preprocessing.size;
-        let batch = Tensor::from_vec(pixels.concat(), (pixels.len(), size, size, 3), self.network.device())?;
-        xception::pool(&self.network.forward_features(&batch)?, self.pool)
+        let (count, size) = (pixels.len(), self.preprocessing.size);
+        match &self.network {
+            Network::Engine(engine, workspaces) => {
+                // A panic elsewhere leaves nothing half done in the buffers: each run overwrites them.
+                let mut workspaces = workspaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let features = engine.features(pixels, self.pool, &mut workspaces)?;
+                let output = engine.plan().output;
+                let shape = match self.pool {
+                    Pool::None => vec![count, output.h, output.w, output.c],
+                    Pool::Avg | Pool::Max => vec![count, output.c],
+                };
+                Ok(Tensor::from_vec(features.concat(), shape, &self.device)?)
+            }
+            Network::Modules(network) => {
+                let batch = Tensor::from_vec(pixels.concat(), (count, size, size, 3), &self.device)?;
+                xception::pool(&network.forward_features(&batch)?, self.pool)
+            }
+        }
     }
 }

@@ -101,7 +101,7 @@ impl Classify {
         let prepare = |input: &Input| -> Result<Vec<f32>> {
             Ok(classifier.extractor().prepare(&image::decode(&image::read(&input.path)?)?))
         };
-        batches::for_each(inputs, network::BATCH_SIZE, prepare, |batch, prepared| {
+        batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
             interrupt::check(|| "the results so far have been written".to_owned())?;
             let pixels: Vec<Vec<f32>> = prepared.iter().filter_map(|p| p.as_ref().ok().cloned()).collect();
             let mut predictions = match pixels.is_empty() {

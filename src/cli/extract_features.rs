@@ -33,7 +33,7 @@ pub struct ExtractFeatures {
 
 fn batch_size(text: &str) -> Result<usize> {
     match text {
-        "auto" => Ok(network::BATCH_SIZE),
+        "auto" => Ok(network::batch_size()),
         _ => match text.parse() {
             Ok(number @ 1..=1024) => Ok(number),
             _ => anyhow::bail!("expected auto or 1 to 1024"),

@@ -162,7 +162,7 @@ impl Finetune {
             dataset: &dataset,
             pipeline,
             output: &output,
-            batch_size: network::BATCH_SIZE,
+            batch_size: network::batch_size(),
             overwrite: self.overwrite || self.features.is_none(),
         };
         let outcome = extract_features::extract(&extraction, &extractor, context)?;

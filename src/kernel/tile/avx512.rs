@@ -41,8 +41,19 @@ unsafe fn rows<const R: usize>(t: &Tile, out: &mut [f32], distance: usize) {
             step(&mut sums, pixels.add(k), panel);
             panel = panel.add(COLUMNS);
         }
-        store(&sums, t, out, distance);
     }
+    // Through memory: an index that is only known at run time would keep the sums out of the
+    // registers all along.
+    let mut rows = [[0.0; COLUMNS]; R];
+    for (row, sums) in rows.iter_mut().zip(&sums) {
+        // SAFETY: a row holds two vectors.
+        unsafe {
+            _mm512_storeu_ps(row.as_mut_ptr(), sums[0]);
+            _mm512_storeu_ps(row.as_mut_ptr().add(LANES), sums[1]);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store(&rows, t, out, distance) }
 }
 
 /// Adds one input channel's products.
@@ -67,7 +78,7 @@ unsafe fn step<const R: usize>(sums: &mut [[__m512; 2]; R], pixels: *const f32, 
 /// The lengths that [`super::tile`] asserts, with `t.rows == R`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<const R: usize>(sums: &[[__m512; 2]; R], t: &Tile, out: &mut [f32], distance: usize) {
+unsafe fn store<const R: usize>(rows: &[[f32; COLUMNS]; R], t: &Tile, out: &mut [f32], distance: usize) {
     let masks = [lanes(t.stored), lanes(t.stored.saturating_sub(LANES))];
     let floor = if t.relu { 0.0 } else { f32::NEG_INFINITY };
     let floor = _mm512_set1_ps(floor);
@@ -76,8 +87,8 @@ unsafe fn store<const R: usize>(sums: &[[__m512; 2]; R], t: &Tile, out: &mut [f3
         // SAFETY: the masks keep loads and stores within the `stored` floats of each row.
         unsafe {
             let bias = _mm512_loadu_ps(t.bias.as_ptr().add(half * LANES));
-            for (r, sums) in sums.iter().enumerate() {
-                let mut sum = _mm512_add_ps(sums[half], bias);
+            for (r, row) in rows.iter().enumerate() {
+                let mut sum = _mm512_add_ps(_mm512_loadu_ps(row.as_ptr().add(half * LANES)), bias);
                 if let Some((residual, distance)) = t.residual {
                     let residual = residual.as_ptr().add(r * distance + half * LANES);
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, residual));
