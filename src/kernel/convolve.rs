@@ -101,17 +101,15 @@ pub struct Convolve<'a> {
 #[derive(Debug)]
 pub struct Scratch {
     packed: Buffer,
+    /// The max-pool's results for the packed pixels.
     pooled: Buffer,
 }
 
 impl Scratch {
-    /// Enough for every convolution of up to `channels` input channels.
+    /// Enough for every convolution of up to `channels` input and as many pooled channels.
     pub fn new(isa: Isa, channels: usize) -> Self {
         let tile = tile::packed_len(tile::rows(isa), channels);
-        Self {
-            packed: Buffer::zeros(tile.max(BLOCK) + tile),
-            pooled: Buffer::zeros(tile::rows(isa) * tile::columns(isa)),
-        }
+        Self { packed: Buffer::zeros(tile.max(BLOCK) + tile), pooled: Buffer::zeros(tile.max(BLOCK) + tile) }
     }
 }
 
@@ -123,7 +121,11 @@ impl Convolve<'_> {
     pub fn run(&self, pixels: Range<usize>, scratch: &mut Scratch, out: &mut [f32]) {
         assert!(pixels.end <= self.out_shape.pixels() && out.len() == pixels.len() * self.panels.outputs, "output");
         let tiles = balanced(pixels.clone(), tile::rows(self.panels.isa));
-        let per_tile = tile::packed_len(tile::rows(self.panels.isa), self.panels.channels);
+        let widest = match self.residual {
+            Residual::MaxPool(..) => self.panels.channels.max(self.panels.outputs),
+            Residual::None | Residual::Sum(_) => self.panels.channels,
+        };
+        let per_tile = tile::packed_len(tile::rows(self.panels.isa), widest);
         for block in tiles.chunks((BLOCK / per_tile).max(1)) {
             self.pack(block, scratch);
             self.multiply(block, pixels.start, scratch, out);
@@ -135,21 +137,29 @@ impl Convolve<'_> {
         for pixels in block {
             let (tile, rest) = packed.split_at_mut(tile::packed_len(pixels.len(), self.panels.channels));
             match self.panels.isa {
-                Isa::Scalar => self.gather(pixels.clone(), tile),
+                Isa::Scalar => self.gather::<false>(pixels.clone(), tile),
                 _ => vectorized(
                     #[inline(always)]
-                    || self.gather(pixels.clone(), tile),
+                    || self.gather::<true>(pixels.clone(), tile),
                 ),
             }
             packed = rest;
         }
+        if let (Residual::MaxPool(x, pool), [first, ..]) = (self.residual, block) {
+            let pixels = first.start..block[block.len() - 1].end;
+            let pooled = &mut scratch.pooled[..pixels.len() * pool.input.c];
+            vectorized(
+                #[inline(always)]
+                || gather::max_pool(x, pool, pixels, pooled),
+            );
+        }
     }
 
     #[inline(always)]
-    fn gather(&self, pixels: Range<usize>, tile: &mut [f32]) {
+    fn gather<const FUSED: bool>(&self, pixels: Range<usize>, tile: &mut [f32]) {
         match self.inputs {
             Inputs::Depthwise { weights, relu } => {
-                gather::depthwise(self.x, self.x_shape, weights, *relu, pixels, tile);
+                gather::depthwise::<FUSED>(self.x, self.x_shape, weights, *relu, pixels, tile);
             }
             Inputs::Window(window) => gather::window(self.x, self.x_shape, *window, self.out_shape.w, pixels, tile),
         }
@@ -167,9 +177,9 @@ impl Convolve<'_> {
                 let residual = match self.residual {
                     Residual::None => None,
                     Residual::Sum(sum) => Some((&sum[pixels.start * outputs + n..], *outputs)),
-                    Residual::MaxPool(x, pool) => {
-                        pool_tile(x, pool, pixels.clone(), n..n + stored, columns, &mut scratch.pooled);
-                        Some((scratch.pooled.padded(), columns))
+                    Residual::MaxPool(..) => {
+                        let row = (pixels.start - block[0].start) * outputs;
+                        Some((&scratch.pooled[row + n..], *outputs))
                     }
                 };
                 let operands = Tile {
@@ -187,24 +197,6 @@ impl Convolve<'_> {
             }
         }
     }
-}
-
-/// The 3×3/2 max-pool at output pixels `pixels` and channels `channels`, rows `distance` apart.
-fn pool_tile(x: &[f32], pool: MaxPool, pixels: Range<usize>, channels: Range<usize>, distance: usize, out: &mut [f32]) {
-    let output = pool.output();
-    vectorized(
-        #[inline(always)]
-        || {
-            for (pixel, out) in pixels.zip(out.chunks_exact_mut(distance)) {
-                let out = &mut out[..channels.len()];
-                out.fill(f32::NEG_INFINITY);
-                for offset in pool.window(pixel / output.w, pixel % output.w) {
-                    let x = &x[offset + channels.start..][..channels.len()];
-                    out.iter_mut().zip(x).for_each(|(out, &x)| *out = if x > *out { x } else { *out });
-                }
-            }
-        },
-    );
 }
 
 /// `pixels` in the fewest tiles of at most `rows`, all about equal: no thin tile at the end.

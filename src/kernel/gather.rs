@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::buffer::{Buffer, LANES};
-use super::inside;
+use super::{MaxPool, inside};
 use crate::architecture::KERNEL;
 
 /// Height, width and channels of one image.
@@ -50,11 +50,13 @@ impl DepthwiseWeights {
 }
 
 /// Depthwise 3×3 results at output pixels `pixels` (in row order), of the rectified input if `relu`.
+/// With `FUSED` a product and its sum round once, which is fast only where the machine has the
+/// instruction.
 ///
 /// # Panics
 /// If `x` is shorter than the image and a vector behind it, or `packed` than the tile.
 #[inline(always)]
-pub fn depthwise(
+pub fn depthwise<const FUSED: bool>(
     x: &[f32],
     image: Image,
     weights: &DepthwiseWeights,
@@ -65,46 +67,66 @@ pub fn depthwise(
     assert!(x.len() >= image.elements() + LANES && pixels.end <= image.pixels(), "depthwise input");
     let rows = pixels.len();
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let chunks = weights.distance / LANES;
+    let weights = &weights.rows[..];
     for (r, pixel) in pixels.enumerate() {
         let (h, w) = (pixel / image.w, pixel % image.w);
-        let mut taps = [(0, 0); KERNEL * KERNEL];
+        let mut taps: [Tap; KERNEL * KERNEL] = [(&[], &[]); KERNEL * KERNEL];
         let mut count = 0;
         for i in inside(h as isize - 1, KERNEL, image.h) {
             for j in inside(w as isize - 1, KERNEL, image.w) {
-                let at = ((h + i - 1) * image.w + w + j - 1) * image.c;
-                taps[count] = (at, (KERNEL * i + j) * weights.distance);
+                let x = &x[((h + i - 1) * image.w + w + j - 1) * image.c..];
+                let weights = &weights[(KERNEL * i + j) * chunks * LANES..];
+                taps[count] = (&x.as_chunks().0[..chunks], &weights.as_chunks().0[..chunks]);
                 count += 1;
             }
         }
-        match count {
-            9 => sum_taps(x, weights, &taps, floor, r, rows, packed),
-            _ => sum_taps(x, weights, &taps[..count], floor, r, rows, packed),
+        let packed = packed.as_chunks_mut().0.iter_mut().skip(r).step_by(rows).take(chunks);
+        match taps[..count].as_array::<{ KERNEL * KERNEL }>() {
+            Some(all) => sum_taps::<FUSED>(all, floor, packed),
+            None => sum_taps::<FUSED>(&taps[..count], floor, packed),
         }
     }
 }
 
+/// Vectors of a pixel under the kernel, and the kernel's weights for it.
+type Tap<'a> = (&'a [[f32; LANES]], &'a [[f32; LANES]]);
+
 /// One pixel's sums over its taps, a vector of channels after the other.
 #[inline(always)]
-fn sum_taps(
-    x: &[f32],
-    weights: &DepthwiseWeights,
-    taps: &[(usize, usize)],
-    floor: f32,
-    r: usize,
-    rows: usize,
-    packed: &mut [f32],
-) {
-    let vectors = packed.as_chunks_mut::<LANES>().0.iter_mut().skip(r).step_by(rows);
-    for (chunk, packed) in vectors.enumerate().take(weights.distance / LANES) {
-        let mut sums = [0.0; LANES];
-        for &(x_at, weight_at) in taps {
-            let x = &x[x_at + chunk * LANES..][..LANES];
-            let weights = &weights.rows[weight_at + chunk * LANES..][..LANES];
-            for ((sum, x), weight) in sums.iter_mut().zip(x).zip(weights) {
-                *sum += x.max(floor) * weight;
+fn sum_taps<'a, const FUSED: bool>(taps: &[Tap], floor: f32, packed: impl Iterator<Item = &'a mut [f32; LANES]>) {
+    for (chunk, packed) in packed.enumerate() {
+        let mut sums = [0.0f32; LANES];
+        for (x, weights) in taps {
+            for ((sum, x), weight) in sums.iter_mut().zip(&x[chunk]).zip(&weights[chunk]) {
+                let x = if *x > floor { *x } else { floor };
+                *sum = if FUSED { x.mul_add(*weight, *sum) } else { x * weight + *sum };
             }
         }
         *packed = sums;
+    }
+}
+
+/// The 3×3/2 max-pool at output pixels `pixels`, as [pixels, C].
+///
+/// # Panics
+/// If `x` is shorter than the pool's input, or `out` than its pixels.
+#[inline(always)]
+pub fn max_pool(x: &[f32], pool: MaxPool, pixels: Range<usize>, out: &mut [f32]) {
+    let (output, channels) = (pool.output(), pool.input.c);
+    for (pixel, out) in pixels.zip(out.chunks_exact_mut(channels)) {
+        let mut window = pool.window(pixel / output.w, pixel % output.w).map(|offset| &x[offset..][..channels]);
+        let mut taps: [&[f32]; KERNEL * KERNEL] = [&[]; KERNEL * KERNEL];
+        let mut count = 0;
+        for (tap, x) in taps.iter_mut().zip(&mut window) {
+            (*tap, count) = (x, count + 1);
+        }
+        // A window at the border sees its first pixel several times.
+        let first = taps[0];
+        taps[count..].fill(first);
+        for (c, out) in out.iter_mut().enumerate() {
+            *out = taps.iter().fold(f32::NEG_INFINITY, |largest, x| if x[c] > largest { x[c] } else { largest });
+        }
     }
 }
 
