@@ -8,9 +8,11 @@
 //! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
-//! [`cli`] → [`train`], [`classifier`], [`features`], [`reference`] → [`network`], [`xception`],
-//! [`head`], [`dataset`] → [`weights`], [`image`], [`labels`] → [`op`] → [`kernel`] →
-//! [`architecture`], [`convention`]
+//! [`cli`] → [`train`] → [`features`], [`classifier`], [`reference`] → [`network`], [`head`],
+//! [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
+//! [`kernel`] → [`architecture`], [`convention`]
+//!
+//! Beside them stand [`batches`], [`interrupt`], [`output`] and [`terminal`], which know no network.
 
 pub mod architecture;
 pub mod batches;

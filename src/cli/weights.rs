@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::{Context, Status, model};
-use crate::reference::{Deviation, Reference};
+use crate::kernel::isa::Isa;
+use crate::reference::{CompiledEngine, Deviation, Reference, Stages};
 use crate::terminal;
 use crate::weights::hub::{self, Hub};
 use crate::weights::{BUNDLED, Checkpoint, Source, backbone_digest};
@@ -107,16 +108,13 @@ impl Verify {
         let checkpoint = model::load(&source, context, self.convention)?;
         let mut holds = self.check_digest(&checkpoint)?;
         if let Some(path) = &self.reference {
-            let network = Xception::new(&checkpoint, &context.device)?;
             let reference = Reference::read(path)?;
-            let mut table = terminal::table(["stage", "largest difference", "of the largest activation", ""]);
-            terminal::align_right(&mut table, 1..3);
-            for (name, deviation) in reference.compare(&network, checkpoint.metadata.convention)? {
-                let (row, passes) = self.judge(name, deviation);
-                holds &= passes;
-                table.add_row(row);
+            let modules = Xception::new(&checkpoint, &context.device)?;
+            let engine = CompiledEngine { checkpoint: &checkpoint, isa: Isa::detect()? };
+            let networks: [(&str, &dyn Stages); 2] = [("Candle modules", &modules), ("engine", &engine)];
+            for (name, network) in networks {
+                holds &= self.compare(name, network, &reference, &checkpoint)?;
             }
-            terminal::result(&table)?;
         }
         Ok(if holds { Status::Done } else { Status::CheckFailed })
     }
@@ -141,6 +139,26 @@ impl Verify {
                 Ok(true)
             }
         }
+    }
+
+    /// Prints how far `network` is from the reference; says whether that is near enough.
+    fn compare(
+        &self,
+        name: &str,
+        network: &dyn Stages,
+        reference: &Reference,
+        checkpoint: &Checkpoint,
+    ) -> Result<bool> {
+        let mut table = terminal::table([name, "largest difference", "of the largest activation", ""]);
+        terminal::align_right(&mut table, 1..3);
+        let mut holds = true;
+        for (stage, deviation) in reference.compare(network, checkpoint.metadata.convention)? {
+            let (row, passes) = self.judge(stage, deviation);
+            holds &= passes;
+            table.add_row(row);
+        }
+        terminal::result(&table)?;
+        Ok(holds)
     }
 
     fn judge(&self, name: String, deviation: Deviation) -> ([String; 4], bool) {
