@@ -109,12 +109,18 @@ impl Head {
     /// # Errors
     /// If the features have another length than the head expects.
     pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
-        let logits = self.forward(features, Ok)?;
-        if logits.dim(1)? == 1 {
-            let second = candle_nn::ops::sigmoid(&logits)?;
-            return Ok(Tensor::cat(&[&(1.0 - &second)?, &second], 1)?);
-        }
-        Ok(candle_nn::ops::softmax(&logits, 1)?)
+        // Row by row: a product of several rows rounds otherwise than of one, and no picture's
+        // answer may depend on the others'.
+        let row = |index| {
+            let logits = self.forward(&features.narrow(0, index, 1)?, Ok)?;
+            if logits.dim(1)? == 1 {
+                let second = candle_nn::ops::sigmoid(&logits)?;
+                return Ok(Tensor::cat(&[&(1.0 - &second)?, &second], 1)?);
+            }
+            anyhow::Ok(candle_nn::ops::softmax(&logits, 1)?)
+        };
+        let rows = (0..features.dim(0)?).map(row).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&rows, 0)?)
     }
 }
 
@@ -151,6 +157,25 @@ mod tests {
             ("fc.bias", &[1], &[11.]),
         ]);
         assert_eq!(Head::new(&head, &Device::Cpu).unwrap().tensors().unwrap(), head);
+    }
+
+    #[test]
+    fn the_answer_for_a_row_is_the_same_in_any_company() {
+        use crate::kernel::testing::values;
+        let weight = (values(1, 128 * 2048), values(2, 128));
+        let head = tensors(&[
+            ("head.0.weight", &[128, 2048], &weight.0),
+            ("head.0.bias", &[128], &weight.1),
+            ("fc.weight", &[1, 128], &weight.1),
+            ("fc.bias", &[1], &[0.1]),
+        ]);
+        let head = Head::new(&head, &Device::Cpu).unwrap();
+        let features = Tensor::from_vec(values(3, 9 * 2048), (9, 2048), &Device::Cpu).unwrap();
+        let of = |features: &Tensor| head.probabilities(features).unwrap().to_vec2::<f32>().unwrap();
+        let together = of(&features);
+        for (index, row) in together.iter().enumerate() {
+            assert_eq!(of(&features.narrow(0, index, 1).unwrap())[0], *row);
+        }
     }
 
     #[test]
