@@ -8,6 +8,39 @@
 //! `pixels` is packed by chunks of 16 input channels, [⌈K/16⌉, rows, 16]: a vector of a depthwise
 //! convolution's result goes there as it is, and the product finds each pixel at a constant offset.
 
+/// Calls `rows::<R>` for the tile's number of rows, each of which is compiled by itself.
+macro_rules! by_rows {
+    ($t:ident, $out:ident, $distance:ident, $($rows:literal)*) => {
+        match $t.rows {
+            // SAFETY: the token proves the instruction set; the façade has checked every length.
+            $($rows => unsafe { rows::<$rows>($t, $out, $distance) },)*
+            _ => {}
+        }
+    };
+}
+
+/// Calls `step` with the tile's pixels and row of the panel for each input channel in turn.
+macro_rules! for_each_channel {
+    ($t:ident, $sums:ident, $rows:ident) => {{
+        let (mut pixels, mut panel) = ($t.pixels.as_ptr(), $t.panel.as_ptr());
+        // SAFETY: `pixels` holds ⌈K/16⌉ chunks of R·16 floats and `panel` K rows of COLUMNS; each
+        // step takes one row of the panel and, after 16 of them, one chunk.
+        unsafe {
+            for _ in 0..$t.channels / LANES {
+                for k in 0..LANES {
+                    step(&mut $sums, pixels.add(k), panel);
+                    panel = panel.add(COLUMNS);
+                }
+                pixels = pixels.add($rows * LANES);
+            }
+            for k in 0..$t.channels % LANES {
+                step(&mut $sums, pixels.add(k), panel);
+                panel = panel.add(COLUMNS);
+            }
+        }
+    }};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

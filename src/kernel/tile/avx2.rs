@@ -10,16 +10,7 @@ pub const ROWS: usize = 6;
 pub const COLUMNS: usize = 2 * VECTOR;
 
 pub fn tile(_: Avx2, t: &Tile, out: &mut [f32], distance: usize) {
-    macro_rules! by_rows {
-        ($($rows:literal)*) => {
-            match t.rows {
-                // SAFETY: the token proves AVX2 and FMA; the façade has checked every length.
-                $($rows => unsafe { rows::<$rows>(t, out, distance) },)*
-                _ => {}
-            }
-        };
-    }
-    by_rows!(1 2 3 4 5 6)
+    by_rows!(t, out, distance, 1 2 3 4 5 6)
 }
 
 /// # Safety
@@ -27,22 +18,7 @@ pub fn tile(_: Avx2, t: &Tile, out: &mut [f32], distance: usize) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn rows<const R: usize>(t: &Tile, out: &mut [f32], distance: usize) {
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
-    let (mut pixels, mut panel) = (t.pixels.as_ptr(), t.panel.as_ptr());
-    // SAFETY: `pixels` holds ⌈K/16⌉ chunks of R·16 floats and `panel` K rows of 16; each step takes
-    // one row of the panel and, after 16 of them, one chunk.
-    unsafe {
-        for _ in 0..t.channels / LANES {
-            for k in 0..LANES {
-                step(&mut sums, pixels.add(k), panel);
-                panel = panel.add(COLUMNS);
-            }
-            pixels = pixels.add(R * LANES);
-        }
-        for k in 0..t.channels % LANES {
-            step(&mut sums, pixels.add(k), panel);
-            panel = panel.add(COLUMNS);
-        }
-    }
+    for_each_channel!(t, sums, R);
     let mut rows = [[0.0; COLUMNS]; R];
     for (row, sums) in rows.iter_mut().zip(&sums) {
         // SAFETY: a row holds two vectors.

@@ -9,16 +9,7 @@ pub const ROWS: usize = 14;
 pub const COLUMNS: usize = 2 * LANES;
 
 pub fn tile(_: Avx512, t: &Tile, out: &mut [f32], distance: usize) {
-    macro_rules! by_rows {
-        ($($rows:literal)*) => {
-            match t.rows {
-                // SAFETY: the token proves AVX-512 F; the façade has checked every length.
-                $($rows => unsafe { rows::<$rows>(t, out, distance) },)*
-                _ => {}
-            }
-        };
-    }
-    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    by_rows!(t, out, distance, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
 /// # Safety
@@ -26,22 +17,7 @@ pub fn tile(_: Avx512, t: &Tile, out: &mut [f32], distance: usize) {
 #[target_feature(enable = "avx512f")]
 unsafe fn rows<const R: usize>(t: &Tile, out: &mut [f32], distance: usize) {
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
-    let (mut pixels, mut panel) = (t.pixels.as_ptr(), t.panel.as_ptr());
-    // SAFETY: `pixels` holds ⌈K/16⌉ chunks of R·16 floats and `panel` K rows of 32; each step takes
-    // one row of the panel and, after 16 of them, one chunk.
-    unsafe {
-        for _ in 0..t.channels / LANES {
-            for k in 0..LANES {
-                step(&mut sums, pixels.add(k), panel);
-                panel = panel.add(COLUMNS);
-            }
-            pixels = pixels.add(R * LANES);
-        }
-        for k in 0..t.channels % LANES {
-            step(&mut sums, pixels.add(k), panel);
-            panel = panel.add(COLUMNS);
-        }
-    }
+    for_each_channel!(t, sums, R);
     // Through memory: an index that is only known at run time would keep the sums out of the
     // registers all along.
     let mut rows = [[0.0; COLUMNS]; R];
