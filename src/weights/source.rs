@@ -37,16 +37,15 @@ impl Source {
     /// # Errors
     /// [`hub::Unavailable`] if they can't be had from the hub; otherwise as [`load`].
     pub fn load(&self, hub: &hub::Hub, progress: hub::Progress) -> Result<Checkpoint> {
-        match self {
-            Source::Bundled(name) => Bundled::find(name).context("not in this build")?.load(),
-            Source::Hub(repository) => {
-                let path = hub.fetch(repository, HUB_FILE, progress)?;
-                let mut checkpoint = load(&path)?;
-                checkpoint.origin = repository.to_string();
-                Ok(checkpoint)
-            }
-            Source::File(path) => load(path),
+        if let Source::Bundled(name) = self {
+            return Bundled::find(name).context("not in this build")?.load();
         }
+        let path = self.path(hub, progress)?.context("weights without a file")?;
+        let mut checkpoint = load(&path)?;
+        if let Source::Hub(repository) = self {
+            checkpoint.origin = repository.to_string();
+        }
+        Ok(checkpoint)
     }
 
     /// Whether loading needs no network: bundled, a file, or in the hub's cache.
