@@ -57,6 +57,14 @@ pub struct Checkpoint {
     pub origin: String,
 }
 
+/// Key of our entry in the metadata of a safetensors file, of weights or of features.
+pub const METADATA_KEY: &str = "xcept";
+
+/// timm and PyTorch count batches beside each batch norm; nothing here needs the count.
+fn is_batch_counter(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}
+
 /// Tensors of the head: `head.0.weight`, …, `fc.bias`. All others belong to the backbone.
 pub fn is_head_tensor(name: &str) -> bool {
     name.starts_with("head.") || name.starts_with("fc.")
@@ -112,7 +120,7 @@ enum Format {
 impl Format {
     fn of(path: &Path, start: &[u8]) -> Result<Self> {
         let json_follows_length = start.get(8) == Some(&b'{');
-        if start.starts_with(b"\x89HDF\r\n\x1a\n") {
+        if start.starts_with(keras::HDF5_SIGNATURE) {
             Ok(Format::Keras)
         } else if start.starts_with(b"PK\x03\x04") {
             let file = std::io::BufReader::new(std::fs::File::open(path)?);

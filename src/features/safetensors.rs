@@ -8,8 +8,7 @@ use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use anyhow::{Context, Result, ensure};
 
 use super::{Features, Index, labels};
-
-const METADATA_KEY: &str = "xcept";
+use crate::weights::METADATA_KEY;
 
 pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
     let mut shape = features.pipeline.row_shape();

@@ -23,7 +23,8 @@ impl Digest {
         self.0.get(..12).unwrap_or(&self.0)
     }
 
-    fn finish(hash: Sha256) -> Self {
+    /// Of what has been fed to `hash`.
+    pub(in crate::weights) fn finish(hash: Sha256) -> Self {
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }

@@ -22,6 +22,8 @@ use anyhow::{Context, Result, bail, ensure};
 use hdf5_reader::group::Group;
 use zip::ZipArchive;
 
+pub(super) use self::hdf5::SIGNATURE as HDF5_SIGNATURE;
+
 use self::config::Model;
 use self::head::Plan;
 use self::stored::StoredLayer;

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchReader, Tensor};
 
 use super::check::{check, check_shapes};
-use super::{Imported, RawTensor, Tensors};
+use super::{Imported, RawTensor, Tensors, is_batch_counter};
 use crate::architecture;
 
 /// Keys under which training scripts put the weights, the one to prefer first.
@@ -66,7 +66,7 @@ fn select(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         }
         tensors = strip(tensors, prefix);
     }
-    tensors.retain(|name, _| !name.ends_with(".num_batches_tracked"));
+    tensors.retain(|name, _| !is_batch_counter(name));
     let rename = |name: String| match name.strip_prefix("last_linear.") {
         Some(rest) => format!("fc.{rest}"),
         None => name,

@@ -12,14 +12,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::check::{check, check_head_alone};
-use super::{Checkpoint, Imported, Metadata, RawTensor, Tensors, foreign};
+use super::{Checkpoint, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, foreign, is_batch_counter};
 use crate::convention::Convention;
 use crate::output::{Existing, write_atomically};
-
-/// Key of our entry in the file's metadata.
-const METADATA_KEY: &str = "xcept";
-/// timm files count batches beside each batch norm; inference and fine-tuning need no such count.
-const IGNORED_SUFFIX: &str = ".num_batches_tracked";
 
 /// How numbers are stored; in memory they are always float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,7 +28,7 @@ pub enum Precision {
 pub(super) fn read(bytes: &[u8], origin: String) -> Result<Checkpoint> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let views: Vec<_> = file.iter().filter(|(name, _)| !name.ends_with(IGNORED_SUFFIX)).collect();
+    let views: Vec<_> = file.iter().filter(|(name, _)| !is_batch_counter(name)).collect();
     let tensors: Tensors =
         views.par_iter().map(|(name, view)| Ok(((*name).to_owned(), decode(name, view)?))).collect::<Result<_>>()?;
     let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::cache::{Cache, create_parent};
 use super::transport::{Remote, Transport};
 use super::{Cause, Progress, Repository};
+use crate::weights;
 
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -139,7 +140,7 @@ impl Partial {
     }
 
     fn sha256(&self) -> String {
-        self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        weights::Digest::finish(self.digest.clone()).to_string()
     }
 
     fn broken_off(&self, remote: &Remote, found: &str) -> Cause {

@@ -17,6 +17,7 @@ use ureq::{Agent, Body, Error, Timeout};
 
 use super::settings::Settings;
 use super::{Cause, Repository};
+use crate::weights;
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -44,8 +45,7 @@ pub struct Remote {
 impl Remote {
     /// The SHA-256 of the content, where the ETag is one.
     pub fn sha256(&self) -> Option<&str> {
-        let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        Some(self.etag.as_str()).filter(|etag| is_digest(etag))
+        Some(self.etag.as_str()).filter(|etag| etag.parse::<weights::Digest>().is_ok())
     }
 }
 

@@ -14,7 +14,7 @@ use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions};
 const MAX_TENSOR_BYTES: usize = 1 << 29;
 
 /// The eight bytes that an HDF5 file begins with.
-pub(super) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+pub(in crate::weights) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// The root group of a file on disk.
 pub(super) fn open(path: &Path) -> Result<Group> {

@@ -9,9 +9,7 @@ use serde_json::Value;
 
 use super::config::{Layer, Model};
 use crate::architecture::{self, ModuleKind, Operation, XCEPTION};
-
-/// Epsilon of every batch normalisation in Keras Applications' Xception.
-const EPSILON: f64 = 1e-3;
+use crate::convention::Convention;
 
 /// A model as one chain of layers around Xception.
 #[derive(Default)]
@@ -157,6 +155,7 @@ pub(super) fn is_relu(layer: &Layer) -> bool {
 
 /// Checks that the backbone is the table's, as far as the weights do not tell.
 fn check_body(body: &[&Layer]) -> Result<()> {
+    let epsilon = Convention::Keras.epsilon();
     let mut kernels = ordinary();
     for layer in body {
         let named = || format!("layer `{}` ({})", layer.name, layer.class);
@@ -168,7 +167,7 @@ fn check_body(body: &[&Layer]) -> Result<()> {
                 None => bail!("unexpected {}: Xception has 6 ordinary convolutions", named()),
             },
             "SeparableConv2D" => layer.side("strides") == Some(1) && layer.text("padding") == Some("same"),
-            "BatchNormalization" => layer.number("epsilon").is_some_and(|e| (e - EPSILON).abs() < EPSILON * 1e-3),
+            "BatchNormalization" => layer.number("epsilon").is_some_and(|e| (e - epsilon).abs() < epsilon * 1e-3),
             "MaxPooling2D" => layer.side("pool_size") == Some(3) && layer.side("strides") == Some(2),
             "Add" | "InputLayer" => true,
             _ => is_relu(layer),
