@@ -9,4 +9,4 @@ mod plan;
 mod run;
 
 pub use plan::{Plan, Step};
-pub use run::{Engine, Workspace};
+pub use run::{Activation, Engine, Workspace};

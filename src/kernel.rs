@@ -64,10 +64,17 @@ fn inside(start: isize, kernel: usize, size: usize) -> std::ops::Range<usize> {
 pub(crate) mod testing {
     use rand::{RngExt, SeedableRng};
 
+    use super::buffer::{LANES, Lanes};
+
     /// Seeded values in [−1, 1).
     pub fn values(seed: u64, count: usize) -> Vec<f32> {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
+    }
+
+    /// Seeded values in whole vectors.
+    pub fn lanes(seed: u64, count: usize) -> Vec<Lanes> {
+        values(seed, count * LANES).as_chunks().0.to_vec()
     }
 
     pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {

@@ -71,9 +71,11 @@ impl Stages for CompiledEngine<'_> {
         let mut workspace = engine.workspace();
         let map = engine.forward_steps(&input.data, usize::MAX, &mut workspace, &mut |step, activation| {
             let shape = step.out_shape;
-            step.stage.as_ref().map_or(Ok(()), |stage| visit(stage, &[1, shape.h, shape.w, shape.c], activation))
+            step.stage
+                .as_ref()
+                .map_or(Ok(()), |stage| visit(stage, &[1, shape.h, shape.w, shape.c], &activation.to_hwc()))
         })?;
-        Ok(engine.pooled(map, Pool::Avg))
+        Ok(map.pooled(Pool::Avg))
     }
 }
 

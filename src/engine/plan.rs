@@ -1,8 +1,12 @@
 //! From the architecture table and a checkpoint to the list of steps.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 
 use crate::architecture::{self, ModuleKind, Operation, XCEPTION};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::convolve::{Inputs, Panels};
 use crate::kernel::gather::{DepthwiseWeights, Image, Window};
 use crate::kernel::isa::Isa;
@@ -36,6 +40,8 @@ pub struct Step {
     pub stage: Option<String>,
     pub inputs: Inputs,
     pub panels: Panels,
+    /// Where its packed weights lie among the plan's.
+    pub weights: Range<usize>,
     pub relu: bool,
     pub added: Added,
     pub from: Place,
@@ -50,6 +56,8 @@ pub struct Step {
 pub struct Plan {
     pub isa: Isa,
     pub steps: Vec<Step>,
+    /// All packed weights, in the order of the steps.
+    pub weights: Buffer,
     pub input: Image,
     pub output: Image,
 }
@@ -59,7 +67,7 @@ impl Step {
     pub fn multiply_adds(&self) -> usize {
         let depthwise = match self.inputs {
             Inputs::Depthwise { .. } => architecture::KERNEL * architecture::KERNEL * self.in_shape.elements(),
-            Inputs::Window(_) => 0,
+            Inputs::Picture { .. } | Inputs::Window(_) => 0,
         };
         depthwise + self.out_shape.pixels() * self.panels.channels() * self.panels.outputs()
     }
@@ -70,16 +78,25 @@ impl Plan {
     /// Names a tensor that is missing from the checkpoint.
     pub fn new(checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa) -> Result<Self> {
         let input = Image { h: height, w: width, c: 3 };
-        let mut compiler = Compiler { checkpoint, isa, steps: Vec::new(), shape: input, place: Place::Picture };
+        let mut compiler =
+            Compiler { checkpoint, isa, steps: Vec::new(), unpacked: Vec::new(), shape: input, place: Place::Picture };
         for module in &XCEPTION {
             compiler.module(module)?;
         }
-        Ok(Self { isa, input, output: compiler.shape, steps: compiler.steps })
+        let Compiler { steps, unpacked, shape: output, .. } = compiler;
+        let mut weights = Buffer::zeros(steps.last().map_or(0, |step| step.weights.end));
+        let mut rest = &mut weights[..];
+        for (step, Unpacked { weight, scale }) in steps.iter().zip(&unpacked) {
+            let packed;
+            (packed, rest) = rest.split_at_mut(step.weights.len());
+            step.panels.pack(weight, scale, packed);
+        }
+        Ok(Self { isa, input, output, steps, weights })
     }
 
-    /// Floats of the largest activation.
+    /// Vectors of the largest activation.
     pub fn largest_activation(&self) -> usize {
-        self.steps.iter().map(|step| step.out_shape.elements()).max().unwrap_or(0)
+        self.steps.iter().map(|step| step.out_shape.vectors()).max().unwrap_or(0)
     }
 
     /// Input channels of the widest product.
@@ -88,16 +105,24 @@ impl Plan {
     }
 }
 
+/// A step's weights as they stand in the checkpoint, [N, K], and the factor of each output channel.
+struct Unpacked<'a> {
+    weight: Cow<'a, [f32]>,
+    scale: Vec<f32>,
+}
+
 struct Compiler<'a> {
     checkpoint: &'a Checkpoint,
     isa: Isa,
     steps: Vec<Step>,
+    /// For each step.
+    unpacked: Vec<Unpacked<'a>>,
     /// Shape and place of the activation that the next module takes.
     shape: Image,
     place: Place,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     fn module(&mut self, module: &architecture::Module) -> Result<()> {
         let (shape, place) = (self.shape, self.place);
         let is_residual = matches!(module.kind, ModuleKind::Residual { .. });
@@ -108,7 +133,7 @@ impl Compiler<'_> {
             // Inside a stack, what is stored has passed the ReLU that stands before the next
             // convolution; a module's input has not, for its shortcut takes it as it is.
             let relu_inputs = index == 0 && !is_stack && module.kind != ModuleKind::Residual { leading_relu: false };
-            let mut step = self.step(convolution, relu_inputs, &[place])?;
+            let (mut step, unpacked) = self.step(convolution, relu_inputs, &[place])?;
             step.relu = is_stack || index < last;
             if index == last
                 && module.kind == ModuleKind::Identity
@@ -121,28 +146,36 @@ impl Compiler<'_> {
                 (false, true) => Some(module.name()),
                 (false, false) => None,
             };
-            self.push(step);
+            self.push(step, unpacked);
         }
         if let (Some(shortcut), Place::Buffer(pooled)) = (module.shortcut(), self.place) {
             let padding = |size| self.checkpoint.metadata.convention.max_pool_padding(size);
             let Image { h, w, c } = self.shape;
             let pool = MaxPool { input: Nhwc { n: 1, h, w, c }, padding: (padding(h), padding(w)) };
             (self.shape, self.place) = (shape, place);
-            let mut step = self.step(&shortcut, false, &[place, Place::Buffer(pooled)])?;
+            let (mut step, unpacked) = self.step(&shortcut, false, &[place, Place::Buffer(pooled)])?;
             step.added = Added::MaxPool(pooled, pool);
             step.stage = Some(module.name());
-            self.push(step);
+            self.push(step, unpacked);
         }
         Ok(())
     }
 
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, mut step: Step, unpacked: Unpacked<'a>) {
+        let start = self.steps.last().map_or(0, |step| step.weights.end);
+        step.weights = start..start + step.panels.vectors();
+        self.unpacked.push(unpacked);
         (self.shape, self.place) = (step.out_shape, Place::Buffer(step.to));
         self.steps.push(step);
     }
 
     /// A step that reads the current activation and writes a buffer that is neither its own nor kept.
-    fn step(&self, convolution: &architecture::Convolution, relu_inputs: bool, kept: &[Place]) -> Result<Step> {
+    fn step(
+        &self,
+        convolution: &architecture::Convolution,
+        relu_inputs: bool,
+        kept: &[Place],
+    ) -> Result<(Step, Unpacked<'a>)> {
         let mut tensors = Vec::new();
         for spec in convolution.tensors() {
             let tensor = self.checkpoint.tensors.get(&spec.name);
@@ -151,15 +184,15 @@ impl Compiler<'_> {
         }
         let norm = tensors.split_off(tensors.len() - 4);
         let (scale, bias) = self.folded(&norm);
-        let (inputs, panels) = match (convolution.operation, tensors.as_slice()) {
-            (Operation::Ordinary { kernel, stride }, [weight]) => {
-                let panels = Panels::new(self.isa, &pixels_first(weight), &scale, &bias);
-                (Inputs::Window(Window { kernel, stride }), panels)
+        let (inputs, weight) = match (convolution.operation, tensors.as_slice()) {
+            (Operation::Ordinary { kernel, stride }, &[weight]) => {
+                let is_picture = self.place == Place::Picture;
+                let window = Inputs::Window(Window { kernel, stride });
+                (if is_picture { Inputs::Picture { stride } } else { window }, Cow::Owned(pixels_first(weight)))
             }
-            (Operation::Separable, [depthwise, pointwise]) => {
+            (Operation::Separable, &[depthwise, pointwise]) => {
                 let weights = DepthwiseWeights::new(&depthwise.data);
-                let panels = Panels::new(self.isa, &pointwise.data, &scale, &bias);
-                (Inputs::Depthwise { weights, relu: relu_inputs }, panels)
+                (Inputs::Depthwise { weights, relu: relu_inputs }, Cow::Borrowed(&pointwise.data[..]))
             }
             _ => anyhow::bail!("convolution `{}` has {} tensors", convolution.keras, tensors.len()),
         };
@@ -168,18 +201,20 @@ impl Compiler<'_> {
             let buffer = Place::Buffer(*buffer);
             buffer != self.place && !kept.contains(&buffer)
         };
-        Ok(Step {
+        let step = Step {
             name: convolution.keras.clone(),
             stage: None,
             inputs,
-            panels,
+            panels: Panels::new(self.isa, weight.len() / bias.len(), &bias),
+            weights: 0..0,
             relu: false,
             added: Added::Nothing,
             from: self.place,
             to: (0..BUFFERS).find(is_free).context("no free buffer")?,
             in_shape: self.shape,
             out_shape: Image { h: size(self.shape.h), w: size(self.shape.w), c: convolution.out_channels },
-        })
+        };
+        Ok((step, Unpacked { weight, scale }))
     }
 
     /// Factor and summand of a batch normalisation: weight, bias, running mean and variance.

@@ -4,8 +4,10 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::plan::{Added, BUFFERS, Place, Plan, Step};
-use crate::kernel::buffer::Buffer;
+use crate::kernel::MaxPool;
+use crate::kernel::buffer::{Buffer, LANES, Lanes};
 use crate::kernel::convolve::{Convolve, Residual, Scratch};
+use crate::kernel::gather::Image;
 use crate::kernel::isa::Isa;
 use crate::weights::{Checkpoint, Pool};
 
@@ -41,20 +43,19 @@ impl Engine {
         let threads = rayon::current_num_threads();
         let largest = self.plan.largest_activation();
         Workspace {
-            picture: Buffer::zeros(self.plan.input.elements()),
+            picture: Buffer::zeros(self.plan.input.elements().div_ceil(LANES)),
             activations: std::array::from_fn(|_| Buffer::zeros(largest)),
             scratch: (0..threads).map(|_| Scratch::new(self.plan.isa, self.plan.most_channels())).collect(),
         }
     }
 
-    /// The last feature map of a picture, [h,w,2048], in the workspace; computed on `threads` threads
-    /// at most.
+    /// The last feature map of a picture, in the workspace; computed on `threads` threads at most.
     ///
     /// Shapes: `pixels` [H,W,3] of the plan's size, in [−1, 1].
     ///
     /// # Errors
     /// If the picture has another size.
-    pub fn forward<'a>(&self, pixels: &[f32], threads: usize, workspace: &'a mut Workspace) -> Result<&'a [f32]> {
+    pub fn forward<'a>(&self, pixels: &[f32], threads: usize, workspace: &'a mut Workspace) -> Result<Activation<'a>> {
         self.forward_steps(pixels, threads, workspace, &mut |_, _| Ok(()))
     }
 
@@ -67,18 +68,20 @@ impl Engine {
         pixels: &[f32],
         threads: usize,
         workspace: &'a mut Workspace,
-        visit: &mut dyn FnMut(&Step, &[f32]) -> Result<()>,
-    ) -> Result<&'a [f32]> {
+        visit: &mut dyn FnMut(&Step, Activation) -> Result<()>,
+    ) -> Result<Activation<'a>> {
         let expected = self.plan.input.elements();
         ensure!(pixels.len() == expected, "a picture of {} values, the engine takes {expected}", pixels.len());
-        workspace.picture.copy_from_slice(pixels);
+        workspace.picture.as_flattened_mut()[..expected].copy_from_slice(pixels);
         let mut last = 0;
         for step in &self.plan.steps {
-            run_step(step, threads, workspace);
-            visit(step, &workspace.activations[step.to][..step.out_shape.elements()])?;
+            run_step(step, &self.plan.weights[step.weights.clone()], threads, workspace);
+            let blocks = &workspace.activations[step.to][..step.out_shape.vectors()];
+            visit(step, Activation { blocks, shape: step.out_shape })?;
             last = step.to;
         }
-        Ok(&workspace.activations[last][..self.plan.output.elements()])
+        let shape = self.plan.output;
+        Ok(Activation { blocks: &workspace.activations[last][..shape.vectors()], shape })
     }
 
     /// Features of several pictures: whole rounds of a picture on each of rayon's threads, the rest
@@ -101,64 +104,89 @@ impl Engine {
         let mut features = Vec::with_capacity(pictures.len());
         for round in alone.chunks(threads) {
             let one = |(picture, workspace): (&Vec<f32>, &mut Workspace)| {
-                Ok(self.pooled(self.forward(picture, 1, workspace)?, pool))
+                Ok(self.forward(picture, 1, workspace)?.pooled(pool))
             };
             features.extend(round.par_iter().zip(workspaces.par_iter_mut()).map(one).collect::<Result<Vec<_>>>()?);
         }
         for picture in together {
-            features.push(self.pooled(self.forward(picture, threads, &mut workspaces[0])?, pool));
+            features.push(self.forward(picture, threads, &mut workspaces[0])?.pooled(pool));
         }
         Ok(features)
     }
+}
 
-    /// A feature vector from a feature map.
-    pub fn pooled(&self, map: &[f32], pool: Pool) -> Vec<f32> {
-        let channels = self.plan.output.c;
-        let fold = |start: f32, combine: fn(f32, f32) -> f32| {
-            let mut pooled = vec![start; channels];
-            for pixel in map.chunks_exact(channels) {
+/// What a step wrote, blocked by channels.
+#[derive(Debug, Clone, Copy)]
+pub struct Activation<'a> {
+    blocks: &'a [Lanes],
+    shape: Image,
+}
+
+impl Activation<'_> {
+    /// The usual layout, [H,W,C].
+    pub fn to_hwc(self) -> Vec<f32> {
+        let (pixels, c) = (self.shape.pixels(), self.shape.c);
+        let mut out = vec![0.0; self.shape.elements()];
+        for (block, vectors) in self.blocks.chunks_exact(pixels).enumerate() {
+            for (vector, out) in vectors.iter().zip(out.chunks_exact_mut(c)) {
+                out[block * LANES..].iter_mut().zip(vector).for_each(|(out, value)| *out = *value);
+            }
+        }
+        out
+    }
+
+    /// A feature vector [C], or without pooling the feature map [H,W,C].
+    pub fn pooled(self, pool: Pool) -> Vec<f32> {
+        match pool {
+            Pool::None => self.to_hwc(),
+            Pool::Max => self.fold(f32::NEG_INFINITY, f32::max),
+            Pool::Avg => {
+                let count = self.shape.pixels() as f32;
+                self.fold(0.0, |sum, value| sum + value).into_iter().map(|sum| sum / count).collect()
+            }
+        }
+    }
+
+    /// Combines each channel's pixels in their order.
+    fn fold(self, start: f32, combine: fn(f32, f32) -> f32) -> Vec<f32> {
+        let pool = |pixels: &[Lanes]| {
+            let mut pooled = [start; LANES];
+            for pixel in pixels {
                 pooled.iter_mut().zip(pixel).for_each(|(pooled, &value)| *pooled = combine(*pooled, value));
             }
             pooled
         };
-        match pool {
-            Pool::None => map.to_vec(),
-            Pool::Max => fold(f32::NEG_INFINITY, f32::max),
-            Pool::Avg => {
-                let count = self.plan.output.pixels() as f32;
-                fold(0.0, |sum, value| sum + value).into_iter().map(|sum| sum / count).collect()
-            }
-        }
+        let mut pooled: Vec<f32> = self.blocks.chunks_exact(self.shape.pixels()).flat_map(pool).collect();
+        pooled.truncate(self.shape.c);
+        pooled
     }
 }
 
-/// One convolution, its output pixels shared out among the workspace's threads.
-fn run_step(step: &Step, threads: usize, workspace: &mut Workspace) {
+/// One convolution on `threads` threads at most.
+fn run_step(step: &Step, weights: &[Lanes], threads: usize, workspace: &mut Workspace) {
     // The output's buffer is none of those that the step reads, so it can be taken out meanwhile.
     let mut out = std::mem::replace(&mut workspace.activations[step.to], Buffer::zeros(0));
     let Workspace { picture, activations, scratch } = workspace;
+    let pool_input = |pool: &MaxPool| pool.input.h * pool.input.w * pool.input.c.div_ceil(LANES);
+    let x: &[Lanes] = match step.from {
+        Place::Picture => picture,
+        Place::Buffer(buffer) => &activations[buffer][..step.in_shape.vectors()],
+    };
     let convolve = Convolve {
         inputs: &step.inputs,
         panels: &step.panels,
-        residual: match step.added {
+        weights,
+        residual: match &step.added {
             Added::Nothing => Residual::None,
-            Added::Sum(buffer) => Residual::Sum(&activations[buffer]),
-            Added::MaxPool(buffer, pool) => Residual::MaxPool(&activations[buffer], pool),
+            Added::Sum(buffer) => Residual::Sum(&activations[*buffer][..step.out_shape.vectors()]),
+            Added::MaxPool(buffer, pool) => Residual::MaxPool(&activations[*buffer][..pool_input(pool)], *pool),
         },
         relu: step.relu,
-        x: match step.from {
-            Place::Picture => picture.padded(),
-            Place::Buffer(buffer) => activations[buffer].padded(),
-        },
+        x,
         x_shape: step.in_shape,
         out_shape: step.out_shape,
     };
-    let pixels = step.out_shape.pixels();
-    let share = pixels.div_ceil(threads.clamp(1, scratch.len()));
-    let shares = out[..step.out_shape.elements()].par_chunks_mut(share * step.out_shape.c);
-    shares.zip(scratch.par_iter_mut()).enumerate().for_each(|(index, (out, scratch))| {
-        let start = index * share;
-        convolve.run(start..pixels.min(start + share), scratch, out);
-    });
+    let threads = threads.clamp(1, scratch.len());
+    convolve.run(&mut scratch[..threads], &mut out[..step.out_shape.vectors()]);
     workspace.activations[step.to] = out;
 }

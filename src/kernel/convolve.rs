@@ -1,59 +1,47 @@
-//! A convolution with all that follows it, for a run of output pixels, without leaving the caches.
+//! A convolution with all that follows it, block of pixels by block, without leaving the caches.
 //!
 //! ```text
-//! for a block of pixels whose packed inputs fit into the second-level cache:
+//! for a block of pixels whose packed inputs fit into the second-level cache (blocks go to whichever
+//! thread is free):
 //!     pack its inputs: depthwise results, or the pixels under the kernel
 //!     for each panel of output channels:
 //!         for each tile of pixels:
 //!             product, bias, residual, ReLU (kernel::tile)
 //! ```
 
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
 
 use super::MaxPool;
-use super::buffer::Buffer;
-use super::gather::{self, DepthwiseWeights, Image, Window};
+use super::buffer::{Buffer, LANES, Lanes};
+use super::gather::{self, Depthwise, DepthwiseWeights, Image, Pooled, Tiles, Window, part};
 use super::isa::Isa;
-use super::tile::{self, Tile, tile};
-use super::vectorized;
+use super::tile::{self, MOST_BLOCKS, Tile, tile};
 
-/// Floats of packed inputs: half of a small second-level cache.
-const BLOCK: usize = 96 * 1024;
+/// Vectors of packed inputs: half of a small second-level cache.
+const BLOCK: usize = 6 * 1024;
 
-/// Weights of a product as panels of output channels, batch normalisation folded in.
+/// How the weights of a product lie in memory: as panels of output channels, with batch normalisation
+/// folded in.
 #[derive(Debug)]
 pub struct Panels {
     isa: Isa,
     channels: usize,
     outputs: usize,
-    /// [⌈N/columns⌉, K, columns]
-    weights: Buffer,
-    /// [⌈N/columns⌉·columns]
+    /// [⌈N/columns⌉, columns]
     bias: Buffer,
 }
 
 impl Panels {
-    /// From `weight` [N, K], each row scaled by its `scale`, and `bias` [N].
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn new(isa: Isa, weight: &[f32], scale: &[f32], bias: &[f32]) -> Self {
-        use rayon::prelude::*;
-        let (outputs, columns) = (bias.len(), tile::columns(isa));
-        let channels = weight.len() / outputs;
-        assert!(scale.len() == outputs && weight.len() == channels * outputs, "panel weights");
-        let mut panels = Buffer::zeros(outputs.div_ceil(columns) * columns * channels);
-        panels.par_chunks_mut(channels * columns).enumerate().for_each(|(panel, weights)| {
-            for (column, n) in (panel * columns..outputs).take(columns).enumerate() {
-                let row = &weight[n * channels..][..channels];
-                for (weight, packed) in row.iter().zip(weights.iter_mut().skip(column).step_by(columns)) {
-                    *packed = weight * scale[n];
-                }
-            }
-        });
-        let mut padded = Buffer::zeros(outputs.next_multiple_of(columns));
-        padded[..outputs].copy_from_slice(bias);
-        Self { isa, channels, outputs, weights: panels, bias: padded }
+    /// For K = `channels` and a `bias` [N].
+    pub fn new(isa: Isa, channels: usize, bias: &[f32]) -> Self {
+        let outputs = bias.len();
+        let mut padded = Buffer::zeros(outputs.div_ceil(tile::blocks(isa) * LANES) * tile::blocks(isa));
+        padded.as_flattened_mut()[..outputs].copy_from_slice(bias);
+        Self { isa, channels, outputs, bias: padded }
     }
 
     pub fn channels(&self) -> usize {
@@ -63,14 +51,42 @@ impl Panels {
     pub fn outputs(&self) -> usize {
         self.outputs
     }
+
+    /// Vectors of the packed weights, [⌈N/columns⌉, K, columns].
+    pub fn vectors(&self) -> usize {
+        self.bias.len() * self.channels
+    }
+
+    /// Packs `weight` [N, K], each row scaled by its `scale`, into zeros.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn pack(&self, weight: &[f32], scale: &[f32], packed: &mut [Lanes]) {
+        let Self { isa, channels, outputs, .. } = *self;
+        let columns = tile::blocks(isa) * LANES;
+        assert!(scale.len() == outputs && weight.len() == channels * outputs, "panel weights");
+        assert!(packed.len() == self.vectors(), "packed weights");
+        packed.par_chunks_mut(channels * tile::blocks(isa)).enumerate().for_each(|(panel, packed)| {
+            let packed = packed.as_flattened_mut();
+            for (column, n) in (panel * columns..outputs).take(columns).enumerate() {
+                let row = &weight[n * channels..][..channels];
+                for (weight, packed) in row.iter().zip(packed.iter_mut().skip(column).step_by(columns)) {
+                    *packed = weight * scale[n];
+                }
+            }
+        });
+    }
 }
 
 /// What the product multiplies.
 #[derive(Debug)]
 pub enum Inputs {
+    /// The pixels of a picture [H,W,3] under a 3×3 kernel without padding.
+    Picture { stride: usize },
     /// Results of a depthwise 3×3 convolution with padding 1, of the rectified input if `relu`.
     Depthwise { weights: DepthwiseWeights, relu: bool },
-    /// The pixels under an ordinary kernel.
+    /// The pixels of an activation under an ordinary kernel; more than one tap needs whole blocks of
+    /// channels.
     Window(Window),
 }
 
@@ -79,9 +95,9 @@ pub enum Inputs {
 pub enum Residual<'a> {
     None,
     /// An activation of the output's shape.
-    Sum(&'a [f32]),
+    Sum(&'a [Lanes]),
     /// The 3×3/2 max-pool of an activation, whose output has the output's shape.
-    MaxPool(&'a [f32], MaxPool),
+    MaxPool(&'a [Lanes], MaxPool),
 }
 
 /// One convolution of one image.
@@ -89,10 +105,12 @@ pub enum Residual<'a> {
 pub struct Convolve<'a> {
     pub inputs: &'a Inputs,
     pub panels: &'a Panels,
+    /// Packed by [`Panels::pack`].
+    pub weights: &'a [Lanes],
     pub residual: Residual<'a>,
     pub relu: bool,
-    /// The image, and a vector behind it.
-    pub x: &'a [f32],
+    /// The blocked activation, or for [`Inputs::Picture`] the picture from its first vector on.
+    pub x: &'a [Lanes],
     pub x_shape: Image,
     pub out_shape: Image,
 }
@@ -108,100 +126,295 @@ pub struct Scratch {
 impl Scratch {
     /// Enough for every convolution of up to `channels` input and as many pooled channels.
     pub fn new(isa: Isa, channels: usize) -> Self {
-        let tile = tile::packed_len(tile::rows(isa), channels);
-        Self { packed: Buffer::zeros(tile.max(BLOCK) + tile), pooled: Buffer::zeros(tile.max(BLOCK) + tile) }
+        let len = BLOCK.max(tile::packed_len(tile::rows(isa), channels));
+        Self { packed: Buffer::zeros(len), pooled: Buffer::zeros(len) }
     }
 }
 
 impl Convolve<'_> {
-    /// Computes output pixels `pixels` into `out`, their [pixels, N].
+    /// Computes the blocked output on as many threads as there is scratch.
     ///
     /// # Panics
-    /// If a slice is shorter than its shape.
-    pub fn run(&self, pixels: Range<usize>, scratch: &mut Scratch, out: &mut [f32]) {
-        assert!(pixels.end <= self.out_shape.pixels() && out.len() == pixels.len() * self.panels.outputs, "output");
-        let tiles = balanced(pixels.clone(), tile::rows(self.panels.isa));
+    /// If a slice does not have its shape.
+    pub fn run(&self, scratch: &mut [Scratch], out: &mut [Lanes]) {
+        let Panels { isa, channels, outputs, .. } = *self.panels;
+        assert!(out.len() == self.out_shape.vectors() && outputs == self.out_shape.c, "convolution output");
+        assert!(self.x.len() >= self.needed() && self.weights.len() == self.panels.vectors(), "convolution input");
+        let (pixels, rows) = (self.out_shape.pixels(), tile::rows(isa));
         let widest = match self.residual {
-            Residual::MaxPool(..) => self.panels.channels.max(self.panels.outputs),
-            Residual::None | Residual::Sum(_) => self.panels.channels,
+            Residual::MaxPool(..) => channels.max(outputs),
+            Residual::None | Residual::Sum(_) => channels,
         };
-        let per_tile = tile::packed_len(tile::rows(self.panels.isa), widest);
-        for block in tiles.chunks((BLOCK / per_tile).max(1)) {
-            self.pack(block, scratch);
-            self.multiply(block, pixels.start, scratch, out);
-        }
-    }
-
-    fn pack(&self, block: &[Range<usize>], scratch: &mut Scratch) {
-        let mut packed = &mut scratch.packed[..];
-        for pixels in block {
-            let (tile, rest) = packed.split_at_mut(tile::packed_len(pixels.len(), self.panels.channels));
-            match self.panels.isa {
-                Isa::Scalar => self.gather::<false>(pixels.clone(), tile),
-                _ => vectorized(
-                    #[inline(always)]
-                    || self.gather::<true>(pixels.clone(), tile),
-                ),
+        let most = (BLOCK / tile::packed_len(rows, widest)).max(1) * rows;
+        // As many blocks for each thread, all about equal.
+        let blocks = pixels.div_ceil(most).next_multiple_of(scratch.len()).min(pixels);
+        let (next, out) = (AtomicUsize::new(0), Output::new(out, pixels));
+        scratch.par_iter_mut().for_each(|scratch| {
+            loop {
+                let block = next.fetch_add(1, Ordering::Relaxed);
+                if block >= blocks {
+                    break;
+                }
+                let block = Tiles::new(part(0..pixels, block, blocks), rows);
+                self.pack(&block, scratch);
+                self.multiply(&block, scratch, &out);
             }
-            packed = rest;
-        }
-        if let (Residual::MaxPool(x, pool), [first, ..]) = (self.residual, block) {
-            let pixels = first.start..block[block.len() - 1].end;
-            let pooled = &mut scratch.pooled[..pixels.len() * pool.input.c];
-            vectorized(
-                #[inline(always)]
-                || gather::max_pool(x, pool, pixels, pooled),
-            );
-        }
+        });
     }
 
-    #[inline(always)]
-    fn gather<const FUSED: bool>(&self, pixels: Range<usize>, tile: &mut [f32]) {
+    /// Vectors of the input.
+    fn needed(&self) -> usize {
         match self.inputs {
-            Inputs::Depthwise { weights, relu } => {
-                gather::depthwise::<FUSED>(self.x, self.x_shape, weights, *relu, pixels, tile);
-            }
-            Inputs::Window(window) => gather::window(self.x, self.x_shape, *window, self.out_shape.w, pixels, tile),
+            Inputs::Picture { .. } => self.x_shape.elements().div_ceil(LANES),
+            Inputs::Depthwise { .. } | Inputs::Window(_) => self.x_shape.vectors(),
         }
     }
 
-    fn multiply(&self, block: &[Range<usize>], first: usize, scratch: &mut Scratch, out: &mut [f32]) {
-        let Panels { isa, channels, outputs, weights, bias } = self.panels;
-        let columns = tile::columns(*isa);
-        for (panel, weights) in weights.chunks_exact(channels * columns).enumerate() {
-            let n = panel * columns;
-            let stored = columns.min(outputs - n);
-            let mut packed = &scratch.packed[..];
-            for pixels in block {
-                let (tile_pixels, rest) = packed.split_at(tile::packed_len(pixels.len(), *channels));
-                let residual = match self.residual {
-                    Residual::None => None,
-                    Residual::Sum(sum) => Some((&sum[pixels.start * outputs + n..], *outputs)),
-                    Residual::MaxPool(..) => {
-                        let row = (pixels.start - block[0].start) * outputs;
-                        Some((&scratch.pooled[row + n..], *outputs))
-                    }
-                };
+    fn pack(&self, block: &Tiles, scratch: &mut Scratch) {
+        let Panels { isa, channels, .. } = *self.panels;
+        let (x, image, out_w) = (self.x, self.x_shape, self.out_shape.w);
+        let packed = &mut scratch.packed[..tile::packed_len(block.pixels.len(), channels)];
+        match self.inputs {
+            Inputs::Picture { stride } => {
+                gather::picture(x.as_flattened(), image.w, *stride, out_w, block, packed);
+            }
+            Inputs::Depthwise { weights, relu } => {
+                isa.vectorize(Depthwise { x, image, weights, relu: *relu, tiles: block, packed });
+            }
+            Inputs::Window(window) => gather::window(x, image, *window, out_w, block, packed),
+        }
+        if let Residual::MaxPool(x, pool) = self.residual {
+            let pixels = block.pixels.clone();
+            let packed = &mut scratch.pooled[..pixels.len() * self.out_shape.blocks()];
+            isa.vectorize(Pooled { x, pool, pixels, packed });
+        }
+    }
+
+    fn multiply(&self, block: &Tiles, scratch: &Scratch, out: &Output) {
+        let Panels { isa, channels, ref bias, .. } = *self.panels;
+        let (per_panel, blocks) = (tile::blocks(isa), self.out_shape.blocks());
+        let panels = self.weights.chunks_exact(channels * per_panel).zip(bias.chunks_exact(per_panel));
+        for (index, (panel, bias)) in panels.enumerate() {
+            let mut rest = &scratch.packed[..];
+            // Each tile fetches its part of the next panel.
+            let start = (index + 1) * panel.len();
+            let next = self.weights.get(start..start + panel.len()).unwrap_or_default();
+            for (tile_index, tile_pixels) in block.iter().enumerate() {
+                let pixels;
+                (pixels, rest) = rest.split_at(tile::packed_len(tile_pixels.len(), channels));
+                let places: [_; MOST_BLOCKS] = std::array::from_fn(|b| {
+                    let place = index * per_panel + b;
+                    (b < per_panel && place < blocks).then_some(place)
+                });
                 let operands = Tile {
-                    rows: pixels.len(),
-                    channels: *channels,
-                    pixels: tile_pixels,
-                    panel: weights,
-                    bias: &bias[n..n + columns],
-                    residual,
+                    rows: tile_pixels.len(),
+                    channels,
+                    pixels,
+                    panel,
+                    bias,
+                    residual: self.residual_rows(block, scratch, &tile_pixels, places),
                     relu: self.relu,
-                    stored,
+                    ahead: &next[part(0..next.len(), tile_index, block.count)],
                 };
-                tile(*isa, &operands, &mut out[(pixels.start - first) * outputs + n..], *outputs);
-                packed = rest;
+                // SAFETY: each block of pixels belongs to one thread, which is at this tile only, and
+                // the places differ.
+                let out = places.map(|place| unsafe { out.rows(place, tile_pixels.clone()) });
+                tile(isa, &operands, out);
             }
         }
+    }
+
+    /// What is added to the tile at `pixels` in each of the channel blocks at `places`.
+    fn residual_rows<'a>(
+        &'a self,
+        block: &Tiles,
+        scratch: &'a Scratch,
+        pixels: &Range<usize>,
+        places: [Option<usize>; MOST_BLOCKS],
+    ) -> Option<[&'a [Lanes]; MOST_BLOCKS]> {
+        let (all, first, distance) = match self.residual {
+            Residual::None => return None,
+            Residual::Sum(x) => (x, 0, self.out_shape.pixels()),
+            Residual::MaxPool(..) => (&scratch.pooled[..], block.pixels.start, block.pixels.len()),
+        };
+        let rows = |place| &all[place * distance + pixels.start - first..][..pixels.len()];
+        Some(places.map(|place| place.map_or(&[][..], rows)))
     }
 }
 
-/// `pixels` in the fewest tiles of at most `rows`, all about equal: no thin tile at the end.
-fn balanced(pixels: Range<usize>, rows: usize) -> Vec<Range<usize>> {
-    let count = pixels.len().div_ceil(rows);
-    let bound = |tile: usize| pixels.start + pixels.len() * tile / count.max(1);
-    (0..count).map(|tile| bound(tile)..bound(tile + 1)).collect()
+/// An activation that several threads write, each its own pixels.
+struct Output<'a> {
+    start: *mut Lanes,
+    len: usize,
+    pixels: usize,
+    borrow: PhantomData<&'a mut [Lanes]>,
+}
+
+// SAFETY: the only way to what it points to is `rows`, whose caller promises that no two threads ask
+// for the same pixels.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    fn new(out: &'a mut [Lanes], pixels: usize) -> Self {
+        Self { start: out.as_mut_ptr(), len: out.len(), pixels, borrow: PhantomData }
+    }
+
+    /// The vectors of `pixels` in channel block `place`; none without a place.
+    ///
+    /// # Safety
+    /// While the result is in use, nobody else asks for one of its pixels in the same place.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn rows(&self, place: Option<usize>, pixels: Range<usize>) -> &mut [Lanes] {
+        let Some(place) = place else { return &mut [] };
+        let start = place * self.pixels + pixels.start;
+        assert!(pixels.end <= self.pixels && start + pixels.len() <= self.len, "rows beyond the output");
+        // SAFETY: within the exclusively borrowed slice, as just checked; the caller promises the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), pixels.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Nhwc;
+    use crate::kernel::testing::{largest_difference, values};
+
+    /// [H,W,C] in blocks of channels, zeros beyond C.
+    fn blocked(x: &[f32], image: Image) -> Buffer {
+        let mut out = Buffer::zeros(image.vectors());
+        for (index, x) in x.iter().enumerate() {
+            let (pixel, c) = (index / image.c, index % image.c);
+            out[c / LANES * image.pixels() + pixel][c % LANES] = *x;
+        }
+        out
+    }
+
+    /// Zero beyond the border.
+    fn at(x: &[f32], image: Image, h: usize, w: usize, c: usize, before: usize) -> f32 {
+        let inside = (before..image.h + before).contains(&h) && (before..image.w + before).contains(&w);
+        if inside { x[((h - before) * image.w + w - before) * image.c + c] } else { 0.0 }
+    }
+
+    /// What the product multiplies, [pixels, K], one value at a time.
+    fn gathered(inputs: &Inputs, depthwise: &[f32], x: &[f32], image: Image, out: Image) -> Vec<f64> {
+        let positions = (0..out.pixels()).map(|pixel| (pixel / out.w, pixel % out.w));
+        let mut gathered = Vec::new();
+        for (h, w) in positions {
+            let mut taps = |kernel: usize, stride: usize| {
+                for (i, j) in (0..kernel * kernel).map(|tap| (tap / kernel, tap % kernel)) {
+                    for c in 0..image.c {
+                        gathered.push(at(x, image, h * stride + i, w * stride + j, c, 0).into());
+                    }
+                }
+            };
+            match inputs {
+                Inputs::Picture { stride } => taps(3, *stride),
+                Inputs::Window(window) => taps(window.kernel, window.stride),
+                Inputs::Depthwise { relu, .. } => gathered.extend((0..image.c).map(|c| {
+                    let product = |tap: usize| {
+                        let x = at(x, image, h + tap / 3, w + tap % 3, c, 1);
+                        f64::from(if *relu { x.max(0.0) } else { x }) * f64::from(depthwise[9 * c + tap])
+                    };
+                    (0..9).map(product).sum::<f64>()
+                })),
+            }
+        }
+        gathered
+    }
+
+    /// Checks a convolution on every instruction set, with each residual, on one thread and on three.
+    fn check(inputs: &Inputs, depthwise: &[f32], image: Image, out_shape: Image) {
+        let x = values(1, image.elements());
+        let channels = match inputs {
+            Inputs::Picture { .. } => 27,
+            Inputs::Depthwise { .. } => image.c,
+            Inputs::Window(window) => image.c * window.kernel * window.kernel,
+        };
+        let (n, pixels) = (out_shape.c, out_shape.pixels());
+        let (weight, scale, bias) = (values(2, n * channels), values(3, n), values(4, n));
+        let gathered = gathered(inputs, depthwise, &x, image, out_shape);
+        let residual = values(5, out_shape.elements());
+        let (height, width) = (2 * out_shape.h - 1, 2 * out_shape.w);
+        let pool = MaxPool { input: Nhwc { n: 1, h: height, w: width, c: n }, padding: (1, 0) };
+        let unpooled = values(6, height * width * n);
+        let pooled = crate::kernel::max_pool(&unpooled, pool);
+        let input = match inputs {
+            Inputs::Picture { .. } => {
+                let mut picture = Buffer::zeros(image.elements().div_ceil(LANES));
+                picture.as_flattened_mut()[..x.len()].copy_from_slice(&x);
+                picture
+            }
+            Inputs::Depthwise { .. } | Inputs::Window(_) => blocked(&x, image),
+        };
+        let blocked_residual = blocked(&residual, out_shape);
+        let blocked_pool = blocked(&unpooled, Image { h: height, w: width, c: n });
+        let cases = [
+            (Residual::None, None, true),
+            (Residual::Sum(&blocked_residual), Some(&residual), false),
+            (Residual::MaxPool(&blocked_pool, pool), Some(&pooled), false),
+        ];
+        for (isa, threads) in Isa::all().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+            let panels = Panels::new(isa, channels, &bias);
+            let mut weights = Buffer::zeros(panels.vectors());
+            panels.pack(&weight, &scale, &mut weights);
+            for (residual, added, relu) in cases {
+                let (panels, weights, x, x_shape) = (&panels, &weights[..], &input[..], image);
+                let convolve = Convolve { inputs, panels, weights, residual, relu, x, x_shape, out_shape };
+                let mut scratch: Vec<_> = (0..threads).map(|_| Scratch::new(isa, channels.max(n))).collect();
+                let mut out = Buffer::zeros(out_shape.vectors());
+                out.as_flattened_mut().fill(f32::NAN);
+                convolve.run(&mut scratch, &mut out);
+                let mut expected = vec![0.0; pixels * n];
+                for (index, expected) in expected.iter_mut().enumerate() {
+                    let (pixel, n) = (index / n, index % n);
+                    let row = weight[n * channels..][..channels].iter();
+                    let products = row.zip(&gathered[pixel * channels..]).map(|(w, x)| f64::from(*w) * x);
+                    let added = added.map_or(0.0, |added| added[index]);
+                    let sum = products.sum::<f64>() * f64::from(scale[n]) + f64::from(bias[n] + added);
+                    *expected = if relu { sum.max(0.0) } else { sum } as f32;
+                }
+                let expected = blocked(&expected, out_shape);
+                // A few hundred terms about 1 in float32, and zeros in the lanes beyond the channels.
+                let difference = largest_difference(out.as_flattened(), expected.as_flattened());
+                assert!(difference < 3e-5, "{} {image:?} {out_shape:?} {difference}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_separable_convolution_equals_its_formula_at_odd_sizes_and_borders() {
+        for (h, w, c, n) in [(1, 1, 1, 1), (2, 3, 15, 17), (5, 1, 17, 33), (1, 19, 33, 16), (19, 7, 40, 50)] {
+            let depthwise = values(7, 9 * c);
+            for relu in [false, true] {
+                let inputs = Inputs::Depthwise { weights: DepthwiseWeights::new(&depthwise), relu };
+                check(&inputs, &depthwise, Image { h, w, c }, Image { h, w, c: n });
+            }
+        }
+    }
+
+    #[test]
+    fn a_convolution_over_more_pixels_than_a_block_equals_its_formula() {
+        let (c, depthwise) = (400, values(7, 9 * 400));
+        let inputs = Inputs::Depthwise { weights: DepthwiseWeights::new(&depthwise), relu: true };
+        check(&inputs, &depthwise, Image { h: 17, w: 23, c }, Image { h: 17, w: 23, c: 5 });
+    }
+
+    #[test]
+    fn ordinary_convolutions_equal_their_formula_at_odd_sizes_and_strides() {
+        for (h, w, c, kernel, stride, n) in
+            [(3, 3, 16, 3, 1, 1), (9, 6, 32, 3, 2, 40), (7, 8, 37, 1, 2, 17), (1, 5, 16, 1, 1, 32)]
+        {
+            let size = |size: usize| (size - kernel) / stride + 1;
+            let out = Image { h: size(h), w: size(w), c: n };
+            check(&Inputs::Window(Window { kernel, stride }), &[], Image { h, w, c }, out);
+        }
+    }
+
+    #[test]
+    fn the_picture_s_convolution_equals_its_formula() {
+        for (h, w, stride) in [(3, 3, 1), (8, 13, 2), (31, 30, 2)] {
+            let out = Image { h: (h - 3) / stride + 1, w: (w - 3) / stride + 1, c: 32 };
+            check(&Inputs::Picture { stride }, &[], Image { h, w, c: 3 }, out);
+        }
+    }
 }

@@ -1,13 +1,19 @@
 //! The pixels of one register tile, packed for [`super::tile`]: a depthwise convolution's results,
-//! or the pixels under an ordinary convolution's kernel.
+//! or the pixels under an ordinary convolution's kernel; and the max-pool beside them.
 //!
-//! Both write [⌈K/16⌉, rows, 16]; lanes beyond K hold anything and are never read.
+//! All take a run of output pixels in row order. The packed pixels are one tile after the other, each
+//! [⌈K/16⌉, rows, 16]; they are written block of channels by block, so that the input is read from
+//! end to end.
 
 use std::ops::Range;
 
-use super::buffer::{Buffer, LANES};
-use super::{MaxPool, inside};
+use pulp::{Simd, WithSimd};
+
+use super::MaxPool;
+use super::buffer::{LANES, Lanes};
 use crate::architecture::KERNEL;
+
+const TAPS: usize = KERNEL * KERNEL;
 
 /// Height, width and channels of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,107 +31,237 @@ impl Image {
     pub fn elements(&self) -> usize {
         self.pixels() * self.c
     }
+
+    /// Blocks of 16 channels.
+    pub fn blocks(&self) -> usize {
+        self.c.div_ceil(LANES)
+    }
+
+    /// Vectors of a blocked activation.
+    pub fn vectors(&self) -> usize {
+        self.pixels() * self.blocks()
+    }
 }
 
-/// Weights of a depthwise convolution, [9, C], each row padded to whole vectors.
-#[derive(Debug)]
-pub struct DepthwiseWeights {
-    rows: Buffer,
-    distance: usize,
+/// A part of a run of pixels that lies in one row of the image.
+struct Segment {
+    row: usize,
+    columns: Range<usize>,
+    /// Its first pixel's place in the run.
+    offset: usize,
 }
+
+fn segments(pixels: Range<usize>, width: usize) -> impl Iterator<Item = Segment> {
+    (pixels.start / width..pixels.end.div_ceil(width)).map(move |row| {
+        let (start, end) = (pixels.start.max(row * width), pixels.end.min((row + 1) * width));
+        Segment { row, columns: start - row * width..end - row * width, offset: start - pixels.start }
+    })
+}
+
+/// A run of pixels in the fewest tiles of at most `rows`, all about equal: no thin tile at the end.
+#[derive(Debug, Clone)]
+pub struct Tiles {
+    pub pixels: Range<usize>,
+    pub count: usize,
+}
+
+impl Tiles {
+    pub fn new(pixels: Range<usize>, rows: usize) -> Self {
+        Self { count: pixels.len().div_ceil(rows), pixels }
+    }
+
+    /// The pixels of each tile.
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count).map(|tile| part(self.pixels.clone(), tile, self.count))
+    }
+
+    /// Calls `fill` for each tile with its pixels and where chunk `chunk` of `chunks` of them lies in
+    /// `packed`.
+    #[inline(always)]
+    fn for_each_chunk(
+        &self,
+        packed: &mut [Lanes],
+        chunk: usize,
+        chunks: usize,
+        mut fill: impl FnMut(Range<usize>, &mut [Lanes]),
+    ) {
+        for pixels in self.iter() {
+            let start = (pixels.start - self.pixels.start) * chunks + chunk * pixels.len();
+            let rows = pixels.len();
+            fill(pixels, &mut packed[start..][..rows]);
+        }
+    }
+}
+
+/// Part `index` of `count` about equal ones.
+pub fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
+    let bound = |index| range.start + range.len() * index / count;
+    bound(index)..bound(index + 1)
+}
+
+/// Weights of a depthwise convolution: for each block of channels the kernel's nine vectors.
+#[derive(Debug)]
+pub struct DepthwiseWeights(Vec<[Lanes; TAPS]>);
 
 impl DepthwiseWeights {
     /// From timm's layout, [C, 1, 3, 3].
     pub fn new(weight: &[f32]) -> Self {
-        let taps = KERNEL * KERNEL;
-        let distance = (weight.len() / taps).next_multiple_of(LANES);
-        let mut rows = Buffer::zeros(taps * distance);
-        for (c, channel) in weight.chunks_exact(taps).enumerate() {
-            for (tap, &weight) in channel.iter().enumerate() {
-                rows[tap * distance + c] = weight;
-            }
-        }
-        Self { rows, distance }
+        let channels = weight.as_chunks::<TAPS>().0;
+        let block = |channels: &[[f32; TAPS]]| {
+            std::array::from_fn(|tap| std::array::from_fn(|lane| channels.get(lane).map_or(0.0, |taps| taps[tap])))
+        };
+        Self(channels.chunks(LANES).map(block).collect())
     }
 }
 
-/// Depthwise 3×3 results at output pixels `pixels` (in row order), of the rectified input if `relu`.
-/// With `FUSED` a product and its sum round once, which is fast only where the machine has the
-/// instruction.
-///
-/// # Panics
-/// If `x` is shorter than the image and a vector behind it, or `packed` than the tile.
-#[inline(always)]
-pub fn depthwise<const FUSED: bool>(
-    x: &[f32],
-    image: Image,
-    weights: &DepthwiseWeights,
-    relu: bool,
-    pixels: Range<usize>,
-    packed: &mut [f32],
-) {
-    assert!(x.len() >= image.elements() + LANES && pixels.end <= image.pixels(), "depthwise input");
-    let rows = pixels.len();
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let chunks = weights.distance / LANES;
-    let weights = &weights.rows[..];
-    for (r, pixel) in pixels.enumerate() {
-        let (h, w) = (pixel / image.w, pixel % image.w);
-        let mut taps: [Tap; KERNEL * KERNEL] = [(&[], &[]); KERNEL * KERNEL];
-        let mut count = 0;
-        for i in inside(h as isize - 1, KERNEL, image.h) {
-            for j in inside(w as isize - 1, KERNEL, image.w) {
-                let x = &x[((h + i - 1) * image.w + w + j - 1) * image.c..];
-                let weights = &weights[(KERNEL * i + j) * chunks * LANES..];
-                taps[count] = (&x.as_chunks().0[..chunks], &weights.as_chunks().0[..chunks]);
-                count += 1;
-            }
-        }
-        let packed = packed.as_chunks_mut().0.iter_mut().skip(r).step_by(rows).take(chunks);
-        match taps[..count].as_array::<{ KERNEL * KERNEL }>() {
-            Some(all) => sum_taps::<FUSED>(all, floor, packed),
-            None => sum_taps::<FUSED>(&taps[..count], floor, packed),
+/// Depthwise 3×3 results, padding 1, of the rectified input if `relu`.
+pub struct Depthwise<'a> {
+    /// Blocked, of shape `image`.
+    pub x: &'a [Lanes],
+    pub image: Image,
+    pub weights: &'a DepthwiseWeights,
+    pub relu: bool,
+    pub tiles: &'a Tiles,
+    pub packed: &'a mut [Lanes],
+}
+
+impl WithSimd for Depthwise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.relu { self.blocks::<S, true>(simd) } else { self.blocks::<S, false>(simd) }
+    }
+}
+
+impl Depthwise<'_> {
+    #[inline(always)]
+    fn blocks<S: Simd, const RELU: bool>(self, simd: S) {
+        let Self { image: Image { h, w, .. }, weights: DepthwiseWeights(weights), .. } = self;
+        let chunks = weights.len();
+        for (block, (x, weights)) in self.x.chunks_exact(h * w).zip(weights).enumerate() {
+            self.tiles.for_each_chunk(
+                self.packed,
+                block,
+                chunks,
+                #[inline(always)]
+                |pixels, packed| {
+                    for Segment { row, columns, offset } in segments(pixels, w) {
+                        // Beyond the border any row will do, with weights of zero.
+                        let inside = |i: usize| (1..=h).contains(&(row + i));
+                        let rows = std::array::from_fn(|i| &x[if inside(i) { row + i - 1 } else { row } * w..][..w]);
+                        let weight = |tap: usize| if inside(tap / KERNEL) { weights[tap] } else { [0.0; LANES] };
+                        let weights: [Lanes; TAPS] = std::array::from_fn(weight);
+                        let packed = &mut packed[offset..][..columns.len()];
+                        for part in 0..LANES / S::F32_LANES {
+                            Columns::<S, RELU>::new(simd, part, rows, &weights).convolve(columns.clone(), packed);
+                        }
+                    }
+                },
+            );
         }
     }
 }
 
-/// Vectors of a pixel under the kernel, and the kernel's weights for it.
-type Tap<'a> = (&'a [[f32; LANES]], &'a [[f32; LANES]]);
+/// Vector `part` of a block of channels in the three rows under the kernel, and the kernel's weights.
+struct Columns<'a, S: Simd, const RELU: bool> {
+    simd: S,
+    part: usize,
+    rows: [&'a [Lanes]; KERNEL],
+    taps: [S::f32s; TAPS],
+}
 
-/// One pixel's sums over its taps, a vector of channels after the other.
-#[inline(always)]
-fn sum_taps<'a, const FUSED: bool>(taps: &[Tap], floor: f32, packed: impl Iterator<Item = &'a mut [f32; LANES]>) {
-    for (chunk, packed) in packed.enumerate() {
-        let mut sums = [0.0f32; LANES];
-        for (x, weights) in taps {
-            for ((sum, x), weight) in sums.iter_mut().zip(&x[chunk]).zip(&weights[chunk]) {
-                let x = if *x > floor { *x } else { floor };
-                *sum = if FUSED { x.mul_add(*weight, *sum) } else { x * weight + *sum };
-            }
+impl<'a, S: Simd, const RELU: bool> Columns<'a, S, RELU> {
+    #[inline(always)]
+    fn new(simd: S, part: usize, rows: [&'a [Lanes]; KERNEL], weights: &[Lanes; TAPS]) -> Self {
+        let mut taps = [simd.splat_f32s(0.0); TAPS];
+        for (tap, weights) in taps.iter_mut().zip(weights) {
+            *tap = S::as_simd_f32s(weights).0[part];
         }
-        *packed = sums;
+        Self { simd, part, rows, taps }
+    }
+
+    /// The results at `columns`. Each column of the input is loaded once and added to the three
+    /// results that it belongs to.
+    #[inline(always)]
+    fn convolve(&self, columns: Range<usize>, packed: &mut [Lanes]) {
+        let (zero, Range { start, end }) = (self.simd.splat_f32s(0.0), columns);
+        let before = if start > 0 { self.add(zero, self.column(start - 1), 0) } else { zero };
+        let first = self.column(start);
+        // Sums of the pixel left of the next column, and of the pixel at it.
+        let (mut left, mut here) = (self.add(before, first, 1), self.add(zero, first, 0));
+        let [top, middle, bottom] = self.rows;
+        let next = top[start + 1..end].iter().zip(&middle[start + 1..end]).zip(&bottom[start + 1..end]);
+        for (((top, middle), bottom), packed) in next.zip(&mut *packed) {
+            let x = [self.load(top), self.load(middle), self.load(bottom)];
+            S::as_mut_simd_f32s(packed).0[self.part] = self.add(left, x, 2);
+            (left, here) = (self.add(here, x, 1), self.add(zero, x, 0));
+        }
+        if end < top.len() {
+            left = self.add(left, self.column(end), 2);
+        }
+        if let Some(packed) = packed.last_mut() {
+            S::as_mut_simd_f32s(packed).0[self.part] = left;
+        }
+    }
+
+    #[inline(always)]
+    fn column(&self, w: usize) -> [S::f32s; KERNEL] {
+        let [top, middle, bottom] = self.rows;
+        [self.load(&top[w]), self.load(&middle[w]), self.load(&bottom[w])]
+    }
+
+    #[inline(always)]
+    fn load(&self, lanes: &Lanes) -> S::f32s {
+        let x = S::as_simd_f32s(lanes).0[self.part];
+        if RELU { self.simd.max_f32s(self.simd.splat_f32s(0.0), x) } else { x }
+    }
+
+    /// Adds a column's products with column `j` of the kernel.
+    #[inline(always)]
+    fn add(&self, mut sum: S::f32s, x: [S::f32s; KERNEL], j: usize) -> S::f32s {
+        for (i, x) in x.into_iter().enumerate() {
+            sum = self.simd.mul_add_e_f32s(x, self.taps[KERNEL * i + j], sum);
+        }
+        sum
     }
 }
 
-/// The 3×3/2 max-pool at output pixels `pixels`, as [pixels, C].
-///
-/// # Panics
-/// If `x` is shorter than the pool's input, or `out` than its pixels.
-#[inline(always)]
-pub fn max_pool(x: &[f32], pool: MaxPool, pixels: Range<usize>, out: &mut [f32]) {
-    let (output, channels) = (pool.output(), pool.input.c);
-    for (pixel, out) in pixels.zip(out.chunks_exact_mut(channels)) {
-        let mut window = pool.window(pixel / output.w, pixel % output.w).map(|offset| &x[offset..][..channels]);
-        let mut taps: [&[f32]; KERNEL * KERNEL] = [&[]; KERNEL * KERNEL];
-        let mut count = 0;
-        for (tap, x) in taps.iter_mut().zip(&mut window) {
-            (*tap, count) = (x, count + 1);
-        }
-        // A window at the border sees its first pixel several times.
-        let first = taps[0];
-        taps[count..].fill(first);
-        for (c, out) in out.iter_mut().enumerate() {
-            *out = taps.iter().fold(f32::NEG_INFINITY, |largest, x| if x[c] > largest { x[c] } else { largest });
+/// The 3×3/2 max-pool.
+pub struct Pooled<'a> {
+    /// Blocked, of the pool's input shape.
+    pub x: &'a [Lanes],
+    pub pool: MaxPool,
+    pub pixels: Range<usize>,
+    pub packed: &'a mut [Lanes],
+}
+
+impl WithSimd for Pooled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (input, output) = (self.pool.input, self.pool.output());
+        let blocks = self.x.chunks_exact(input.h * input.w);
+        for (x, packed) in blocks.zip(self.packed.chunks_exact_mut(self.pixels.len())) {
+            for Segment { row, columns, offset } in segments(self.pixels.clone(), output.w) {
+                // A window that hangs over the border sees the border's pixels twice.
+                let rows = self.pool.rows(row).map(|row| &x[row * input.w..][..input.w]);
+                for (column, packed) in columns.zip(&mut packed[offset..]) {
+                    let columns = self.pool.columns(column);
+                    let packed = S::as_mut_simd_f32s(packed).0;
+                    for (part, packed) in packed.iter_mut().enumerate() {
+                        let mut largest = S::as_simd_f32s(&rows[0][columns[0]]).0[part];
+                        for row in rows {
+                            for column in columns {
+                                largest = simd.max_f32s(largest, S::as_simd_f32s(&row[column]).0[part]);
+                            }
+                        }
+                        *packed = largest;
+                    }
+                }
+            }
         }
     }
 }
@@ -137,27 +273,45 @@ pub struct Window {
     pub stride: usize,
 }
 
-/// The pixels under the window, [kernel row, kernel column, channel], at output pixels `pixels` of
-/// an output `out_w` wide.
-///
-/// # Panics
-/// If the window leaves the image, or `packed` is shorter than the tile.
-#[inline(always)]
-pub fn window(x: &[f32], image: Image, window: Window, out_w: usize, pixels: Range<usize>, packed: &mut [f32]) {
-    let rows = pixels.len();
-    let width = window.kernel * image.c;
-    for (r, pixel) in pixels.enumerate() {
-        let (h, w) = (pixel / out_w * window.stride, pixel % out_w * window.stride);
-        for i in 0..window.kernel {
-            let source = &x[((h + i) * image.w + w) * image.c..][..width];
-            // Runs up to the next multiple of a vector.
-            let mut k = i * width;
-            let mut source = source;
-            while !source.is_empty() {
-                let (run, rest) = source.split_at(source.len().min(LANES - k % LANES));
-                packed[(k / LANES * rows + r) * LANES + k % LANES..][..run.len()].copy_from_slice(run);
-                (k, source) = (k + run.len(), rest);
+/// The pixels of a blocked activation under the window, [kernel row, kernel column, block], for an
+/// output `out_w` wide.
+pub fn window(x: &[Lanes], image: Image, window: Window, out_w: usize, tiles: &Tiles, packed: &mut [Lanes]) {
+    let Window { kernel, stride } = window;
+    let chunks = kernel * kernel * image.blocks();
+    for chunk in 0..chunks {
+        let (tap, block) = (chunk / image.blocks(), chunk % image.blocks());
+        let (i, j) = (tap / kernel, tap % kernel);
+        tiles.for_each_chunk(packed, chunk, chunks, |pixels, packed| {
+            for Segment { row, columns, offset } in segments(pixels, out_w) {
+                let start = (block * image.h + row * stride + i) * image.w + columns.start * stride + j;
+                let packed = &mut packed[offset..][..columns.len()];
+                if stride == 1 {
+                    packed.copy_from_slice(&x[start..][..columns.len()]);
+                } else {
+                    packed.iter_mut().zip(x[start..].iter().step_by(stride)).for_each(|(packed, x)| *packed = *x);
+                }
             }
+        });
+    }
+}
+
+/// The values of a picture [H,W,3] under a 3×3 window, [kernel row, kernel column, channel] and zeros
+/// up to whole vectors, for an output `out_w` wide.
+pub fn picture(x: &[f32], width: usize, stride: usize, out_w: usize, tiles: &Tiles, packed: &mut [Lanes]) {
+    const RUN: usize = KERNEL * 3;
+    let mut rest = packed;
+    for pixels in tiles.iter() {
+        let (first, second);
+        (first, rest) = rest.split_at_mut(pixels.len());
+        (second, rest) = rest.split_at_mut(pixels.len());
+        for (pixel, packed) in pixels.zip(first.iter_mut().zip(second)) {
+            let (h, w) = (pixel / out_w * stride, pixel % out_w * stride);
+            let mut taps = [0.0; 2 * LANES];
+            for (i, taps) in taps.as_chunks_mut::<RUN>().0.iter_mut().enumerate() {
+                taps.copy_from_slice(&x[((h + i) * width + w) * 3..][..RUN]);
+            }
+            let [one, two] = *taps.as_chunks().0 else { unreachable!("two vectors") };
+            (*packed.0, *packed.1) = (one, two);
         }
     }
 }

@@ -1,34 +1,22 @@
 //! Instruction sets: what the machine has, and what the user allows.
 
 use anyhow::{Result, bail};
+use pulp::{Simd, WithSimd};
 
-/// An instruction set that this machine has; the values of the vector sets can only be made by
+/// An instruction set that this machine has: the tokens of the vector sets can only be made by
 /// detecting them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Isa {
     Scalar,
+    /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2(pulp::x86::V3),
+    /// AVX-512 F, BW, CD, DQ and VL.
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Avx512(pulp::x86::V4),
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon),
+    Neon(pulp::aarch64::Neon),
 }
-
-/// Proof that the machine has AVX2 and FMA.
-#[cfg(target_arch = "x86_64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
-
-/// Proof that the machine has AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx512(());
-
-/// Proof that the machine has NEON.
-#[cfg(target_arch = "aarch64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neon(());
 
 impl Isa {
     /// Every set of this machine, the slowest first.
@@ -36,17 +24,11 @@ impl Isa {
         let mut all = vec![Isa::Scalar];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                all.push(Isa::Avx2(Avx2(())));
-            }
-            if is_x86_feature_detected!("avx512f") {
-                all.push(Isa::Avx512(Avx512(())));
-            }
+            all.extend(pulp::x86::V3::try_new().map(Isa::Avx2));
+            all.extend(pulp::x86::V4::try_new().map(Isa::Avx512));
         }
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            all.push(Isa::Neon(Neon(())));
-        }
+        all.extend(pulp::aarch64::Neon::try_new().map(Isa::Neon));
         all
     }
 
@@ -77,6 +59,20 @@ impl Isa {
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
+        }
+    }
+
+    /// Runs a loop that is written for any vector, compiled for this set.
+    #[inline(always)]
+    pub(super) fn vectorize<Op: WithSimd>(self, op: Op) -> Op::Output {
+        match self {
+            Isa::Scalar => Simd::vectorize(pulp::Scalar::new(), op),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(simd) => Simd::vectorize(simd, op),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(simd) => Simd::vectorize(simd, op),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(simd) => Simd::vectorize(simd, op),
         }
     }
 }

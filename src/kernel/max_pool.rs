@@ -24,17 +24,34 @@ impl MaxPool {
         Nhwc { n, h: h.div_ceil(STRIDE), w: w.div_ceil(STRIDE), c }
     }
 
-    /// Offsets in an image of the input pixels that output pixel (h, w) looks at, in row order.
+    /// Input pixels of an image that output pixel (h, w) looks at, in row order.
     #[inline(always)]
-    pub(super) fn window(self, h: usize, w: usize) -> impl Iterator<Item = usize> {
+    fn window(self, h: usize, w: usize) -> impl Iterator<Item = usize> {
         let top = (STRIDE * h) as isize - self.padding.0 as isize;
         let left = (STRIDE * w) as isize - self.padding.1 as isize;
         let columns = inside(left, KERNEL, self.input.w);
         inside(top, KERNEL, self.input.h).flat_map(move |i| {
-            let row = (top + i as isize) as usize * self.input.row();
-            columns.clone().map(move |j| row + (left + j as isize) as usize * self.input.c)
+            let row = (top + i as isize) as usize * self.input.w;
+            columns.clone().map(move |j| row + (left + j as isize) as usize)
         })
     }
+
+    /// Input rows under a window of output row `h`; one outside the image is replaced by the nearest.
+    #[inline(always)]
+    pub(super) fn rows(self, h: usize) -> [usize; KERNEL] {
+        clamped(h, self.padding.0, self.input.h)
+    }
+
+    /// Input columns under a window of output column `w`, likewise.
+    #[inline(always)]
+    pub(super) fn columns(self, w: usize) -> [usize; KERNEL] {
+        clamped(w, self.padding.1, self.input.w)
+    }
+}
+
+#[inline(always)]
+fn clamped(output: usize, padding: usize, size: usize) -> [usize; KERNEL] {
+    std::array::from_fn(|i| (STRIDE * output + i).saturating_sub(padding).min(size - 1))
 }
 
 /// Largest value of each window.
@@ -52,8 +69,8 @@ pub fn max_pool(x: &[f32], pool: MaxPool) -> Vec<f32> {
             #[inline(always)]
             || {
                 for (w, y) in y.chunks_exact_mut(output.c).enumerate() {
-                    for offset in pool.window(row % output.h, w) {
-                        for (y, &x) in y.iter_mut().zip(&image[offset..][..output.c]) {
+                    for pixel in pool.window(row % output.h, w) {
+                        for (y, &x) in y.iter_mut().zip(&image[pixel * output.c..][..output.c]) {
                             *y = if x > *y { x } else { *y };
                         }
                     }
@@ -88,7 +105,8 @@ pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], pool: MaxPool) -> Vec
 
 fn backward_window(window: impl Iterator<Item = usize>, x: &[f32], dx: &mut [f32], y: &[f32], dy: &[f32]) {
     let mut open = vec![true; y.len()];
-    for offset in window {
+    for pixel in window {
+        let offset = pixel * y.len();
         for c in 0..y.len() {
             if open[c] && x[offset + c] == y[c] {
                 dx[offset + c] += dy[c];

@@ -2,55 +2,21 @@
 //! channels, with everything that follows a convolution done before the result is stored.
 //!
 //! ```text
-//! out[r,n] = relu(Σ_k pixels[r,k] · panel[k,n] + bias[n] + residual[r,n])
+//! out[n/16,r,n%16] = relu(Σ_k pixels[k/16,r,k%16] · panel[k,n] + bias[n] + residual[n/16,r,n%16])
 //! ```
 //!
-//! `pixels` is packed by chunks of 16 input channels, [⌈K/16⌉, rows, 16]: a vector of a depthwise
-//! convolution's result goes there as it is, and the product finds each pixel at a constant offset.
+//! `pixels` is packed by chunks of 16 input channels: a vector of a depthwise convolution's result
+//! goes there as it is, and the product finds each pixel at a constant offset.
 
-/// Calls `rows::<R>` for the tile's number of rows, each of which is compiled by itself.
-macro_rules! by_rows {
-    ($t:ident, $out:ident, $distance:ident, $($rows:literal)*) => {
-        match $t.rows {
-            // SAFETY: the token proves the instruction set; the façade has checked every length.
-            $($rows => unsafe { rows::<$rows>($t, $out, $distance) },)*
-            _ => {}
-        }
-    };
-}
-
-/// Calls `step` with the tile's pixels and row of the panel for each input channel in turn.
-macro_rules! for_each_channel {
-    ($t:ident, $sums:ident, $rows:ident) => {{
-        let (mut pixels, mut panel) = ($t.pixels.as_ptr(), $t.panel.as_ptr());
-        // SAFETY: `pixels` holds ⌈K/16⌉ chunks of R·16 floats and `panel` K rows of COLUMNS; each
-        // step takes one row of the panel and, after 16 of them, one chunk.
-        unsafe {
-            for _ in 0..$t.channels / LANES {
-                for k in 0..LANES {
-                    step(&mut $sums, pixels.add(k), panel);
-                    panel = panel.add(COLUMNS);
-                }
-                pixels = pixels.add($rows * LANES);
-            }
-            for k in 0..$t.channels % LANES {
-                step(&mut $sums, pixels.add(k), panel);
-                panel = panel.add(COLUMNS);
-            }
-        }
-    }};
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod scalar;
+mod vector;
 
-use super::buffer::LANES;
+use super::buffer::{LANES, Lanes};
 use super::isa::Isa;
+use vector::Vector;
+
+/// Blocks of 16 output channels in the widest panel.
+pub const MOST_BLOCKS: usize = 2;
 
 /// The operands of one register tile but its output.
 #[derive(Debug, Clone, Copy)]
@@ -60,16 +26,28 @@ pub struct Tile<'a> {
     /// K, input channels.
     pub channels: usize,
     /// [⌈K/16⌉, rows, 16]
-    pub pixels: &'a [f32],
-    /// [K, columns(isa)]
-    pub panel: &'a [f32],
-    /// [columns(isa)]
-    pub bias: &'a [f32],
-    /// What is added before the ReLU: rows at this distance, and readable a vector past their end.
-    pub residual: Option<(&'a [f32], usize)>,
+    pub pixels: &'a [Lanes],
+    /// [K, blocks(isa), 16]
+    pub panel: &'a [Lanes],
+    /// [blocks(isa), 16]
+    pub bias: &'a [Lanes],
+    /// What is added before the ReLU, for each block [rows, 16].
+    pub residual: Option<[&'a [Lanes]; MOST_BLOCKS]>,
     pub relu: bool,
-    /// Output channels that are stored, at most [`columns`].
-    pub stored: usize,
+    /// What to fetch meanwhile, for the tiles after this one.
+    pub ahead: &'a [Lanes],
+}
+
+/// Asks for a line of memory to be brought into the second-level cache.
+#[inline(always)]
+fn prefetch(line: &Lanes) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing; every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(std::ptr::from_ref(line).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// Most pixels that a tile of this instruction set holds.
@@ -77,89 +55,82 @@ pub fn rows(isa: Isa) -> usize {
     match isa {
         Isa::Scalar => scalar::ROWS,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => avx2::ROWS,
+        Isa::Avx2(_) => 6,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => avx512::ROWS,
+        Isa::Avx512(_) => 14,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(_) => neon::ROWS,
+        Isa::Neon(_) => 6,
     }
 }
 
-/// Output channels of a panel of this instruction set.
-pub fn columns(isa: Isa) -> usize {
+/// Blocks of 16 output channels in a panel of this instruction set.
+pub fn blocks(isa: Isa) -> usize {
     match isa {
-        Isa::Scalar => scalar::COLUMNS,
+        Isa::Scalar => scalar::BLOCKS,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => avx2::COLUMNS,
+        Isa::Avx2(_) => 1,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => avx512::COLUMNS,
+        Isa::Avx512(_) => 2,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(_) => neon::COLUMNS,
+        Isa::Neon(_) => 1,
     }
 }
 
-/// Length of `pixels` for a tile of `rows`.
+/// Vectors of `pixels` for a tile of `rows`.
 pub fn packed_len(rows: usize, channels: usize) -> usize {
-    channels.next_multiple_of(LANES) * rows
+    channels.div_ceil(LANES) * rows
 }
 
-/// Computes the tile into the rows of `out`, which lie `distance` apart.
+/// Calls the tile for its number of rows, each of which is compiled by itself.
+macro_rules! by_rows {
+    ($simd:ident, $tile:ident, $out:ident, $blocks:literal blocks of $parts:literal, $($rows:literal)*) => {
+        match $tile.rows {
+            $($rows => pulp::Simd::vectorize($simd, Vector::<$rows, $blocks, $parts> { tile: $tile, out: $out }),)*
+            _ => unreachable!("the number of rows is checked above"),
+        }
+    };
+}
+
+/// Computes the tile: for each block `out` is [rows, 16], or empty for a block that does not exist.
 ///
 /// # Panics
 /// If a slice is shorter than the tile needs.
-pub fn tile(isa: Isa, tile: &Tile, out: &mut [f32], distance: usize) {
-    let columns = columns(isa);
-    assert!((1..=rows(isa)).contains(&tile.rows) && (1..=columns).contains(&tile.stored), "tile size");
-    assert!(tile.pixels.len() >= packed_len(tile.rows, tile.channels), "tile pixels");
-    assert!(tile.panel.len() >= tile.channels * columns && tile.bias.len() >= columns, "tile panel");
-    assert!(distance >= tile.stored && out.len() >= (tile.rows - 1) * distance + tile.stored, "tile output");
-    if let Some((residual, distance)) = tile.residual {
-        assert!(residual.len() >= (tile.rows - 1) * distance + tile.stored, "tile residual");
+pub fn tile(isa: Isa, tile: &Tile, out: [&mut [Lanes]; MOST_BLOCKS]) {
+    assert!((1..=rows(isa)).contains(&tile.rows), "tile rows");
+    assert!(tile.pixels.len() == packed_len(tile.rows, tile.channels), "tile pixels");
+    assert!(tile.panel.len() == tile.channels * blocks(isa) && tile.bias.len() == blocks(isa), "tile panel");
+    assert!(out.iter().all(|out| out.is_empty() || out.len() == tile.rows), "tile output");
+    if let Some(residual) = &tile.residual {
+        assert!(residual.iter().zip(&out).all(|(residual, out)| residual.len() == out.len()), "tile residual");
     }
+    // Sums fill 28 of 32 registers, 12 of 16, 24 of 32: the rest hold a row of the panel and a pixel.
     match isa {
-        Isa::Scalar => scalar::tile(tile, out, distance),
+        Isa::Scalar => scalar::tile(tile, out.into_iter().next().unwrap_or_default()),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => avx2::tile(token, tile, out, distance),
+        Isa::Avx2(simd) => by_rows!(simd, tile, out, 1 blocks of 2, 1 2 3 4 5 6),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(token) => avx512::tile(token, tile, out, distance),
+        Isa::Avx512(simd) => by_rows!(simd, tile, out, 2 blocks of 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(token) => neon::tile(token, tile, out, distance),
-    }
-}
-
-/// What follows the product, for sums in memory.
-#[inline(always)]
-fn finish<const COLUMNS: usize>(sums: &[[f32; COLUMNS]], t: &Tile, out: &mut [f32], distance: usize) {
-    for (r, sums) in sums.iter().enumerate().take(t.rows) {
-        let out = &mut out[r * distance..][..t.stored];
-        for ((out, sum), bias) in out.iter_mut().zip(sums).zip(t.bias) {
-            *out = sum + bias;
-        }
-        if let Some((residual, distance)) = t.residual {
-            out.iter_mut().zip(&residual[r * distance..]).for_each(|(out, residual)| *out += residual);
-        }
-        if t.relu {
-            out.iter_mut().for_each(|out| *out = out.max(0.0));
-        }
+        Isa::Neon(simd) => by_rows!(simd, tile, out, 1 blocks of 4, 1 2 3 4 5 6),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::testing::{largest_difference, values};
+    use crate::kernel::testing::{lanes, largest_difference};
 
-    /// The tile's formula, one output at a time.
-    fn oracle(t: &Tile, panel_columns: usize) -> Vec<f32> {
-        let mut out = vec![0.0; t.rows * t.stored];
-        for (index, out) in out.iter_mut().enumerate() {
-            let (r, n) = (index / t.stored, index % t.stored);
+    /// The tile's formula, one output at a time: [blocks, rows, 16].
+    fn oracle(t: &Tile, blocks: usize) -> Vec<Lanes> {
+        let mut out = vec![[0.0; LANES]; t.rows * blocks];
+        for (index, out) in out.as_flattened_mut().iter_mut().enumerate() {
+            let (b, r, lane) = (index / LANES / t.rows, index / LANES % t.rows, index % LANES);
             let product = |k: usize| {
-                let pixel = t.pixels[(k / LANES * t.rows + r) * LANES + k % LANES];
-                f64::from(pixel) * f64::from(t.panel[k * panel_columns + n])
+                let pixel = t.pixels[k / LANES * t.rows + r][k % LANES];
+                f64::from(pixel) * f64::from(t.panel[k * blocks + b][lane])
             };
-            let residual = t.residual.map_or(0.0, |(residual, distance)| residual[r * distance + n]);
-            let sum = (0..t.channels).map(product).sum::<f64>() + f64::from(t.bias[n]) + f64::from(residual);
+            let residual = t.residual.map_or(0.0, |residual| residual[b][r][lane]);
+            let sum = (0..t.channels).map(product).sum::<f64>() + f64::from(t.bias[b][lane]) + f64::from(residual);
             *out = if t.relu { sum.max(0.0) } else { sum } as f32;
         }
         out
@@ -168,14 +139,16 @@ mod tests {
     #[test]
     fn every_instruction_set_computes_the_formula_at_every_size() {
         for isa in Isa::all() {
-            let columns = columns(isa);
+            let blocks = blocks(isa);
             for rows in 1..=rows(isa) {
-                for (channels, stored) in [(1, 1), (15, columns), (16, columns - 1), (37, columns / 2 + 1), (64, 3)] {
-                    let pixels = values(1, packed_len(rows, channels));
-                    let (panel, bias) = (values(2, channels * columns), values(3, columns));
-                    let distance = stored + 5;
-                    let residual = values(4, rows * distance + LANES);
-                    for (residual, relu) in [(None, true), (Some((residual.as_slice(), distance)), false)] {
+                for (channels, missing) in [(1, 0), (15, 1), (16, 0), (37, 1), (64, 0)] {
+                    let stored = (blocks - missing).max(1);
+                    let pixels = lanes(1, packed_len(rows, channels));
+                    let (panel, bias) = (lanes(2, channels * blocks), lanes(3, blocks));
+                    let residual = lanes(4, rows * MOST_BLOCKS);
+                    let residuals = residual.split_at(rows);
+                    let second = if stored > 1 { residuals.1 } else { &[] };
+                    for (residual, relu) in [(None, true), (Some([residuals.0, second]), false)] {
                         let t = Tile {
                             rows,
                             channels,
@@ -184,16 +157,19 @@ mod tests {
                             bias: &bias,
                             residual,
                             relu,
-                            stored,
+                            ahead: &panel,
                         };
-                        let mut out = vec![7.0; rows * distance];
-                        tile(isa, &t, &mut out, distance);
-                        let found: Vec<f32> =
-                            out.chunks_exact(distance).flat_map(|row| &row[..stored]).copied().collect();
+                        let mut out = vec![[7.0; LANES]; rows * MOST_BLOCKS];
+                        let (first, rest) = out.split_at_mut(rows);
+                        tile(isa, &t, [first, if stored > 1 { rest } else { &mut [] }]);
+                        let shown = Tile { residual: residual.map(|r| [r[0], residuals.1]), ..t };
+                        let expected = oracle(&shown, blocks);
+                        let (found, beside) = out.split_at(rows * stored);
                         // At most 66 terms below 1 in float32.
-                        assert!(largest_difference(&found, &oracle(&t, columns)) < 1e-5, "{isa:?} {rows} {channels}");
-                        let beside = out.chunks_exact(distance).flat_map(|row| &row[stored..]);
-                        assert!(beside.into_iter().all(|&v| v == 7.0), "{isa:?} stored beside the tile");
+                        let difference =
+                            largest_difference(found.as_flattened(), expected[..found.len()].as_flattened());
+                        assert!(difference < 1e-5, "{} {rows} {channels}", isa.name());
+                        assert!(beside.as_flattened().iter().all(|&v| v == 7.0), "{} stored beside", isa.name());
                     }
                 }
             }
