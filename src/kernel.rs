@@ -12,9 +12,11 @@ mod depthwise;
 pub mod gather;
 pub mod isa;
 mod max_pool;
+pub mod panels;
 mod patches;
 mod process;
 pub mod tile;
+mod tiles;
 
 pub use affine::{affine, affine_backward};
 pub use depthwise::{depthwise, depthwise_backward_weight};

@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::architecture::{self, ModuleKind, Operation, XCEPTION};
 use crate::kernel::buffer::Buffer;
-use crate::kernel::convolve::{Inputs, Panels};
+use crate::kernel::convolve::Inputs;
 use crate::kernel::gather::{DepthwiseWeights, Image, Window};
 use crate::kernel::isa::Isa;
+use crate::kernel::panels::Panels;
 use crate::kernel::{MaxPool, Nhwc};
 use crate::weights::{Checkpoint, RawTensor};
 

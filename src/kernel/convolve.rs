@@ -17,66 +17,15 @@ use rayon::prelude::*;
 
 use super::MaxPool;
 use super::buffer::{Buffer, LANES, Lanes};
-use super::gather::{self, Depthwise, DepthwiseWeights, Image, Pooled, Tiles, Window, part};
+use super::gather::{self, Depthwise, DepthwiseWeights, Image, Pooled, Window};
 use super::isa::Isa;
+use super::panels::Panels;
 use super::tile::{self, MOST_BLOCKS, Tile, tile};
+use super::tiles::{Tiles, part};
 
-/// Vectors of packed inputs: half of a small second-level cache.
-const BLOCK: usize = 6 * 1024;
-
-/// How the weights of a product lie in memory: as panels of output channels, with batch normalisation
-/// folded in.
-#[derive(Debug)]
-pub struct Panels {
-    isa: Isa,
-    channels: usize,
-    outputs: usize,
-    /// [⌈N/columns⌉, columns]
-    bias: Buffer,
-}
-
-impl Panels {
-    /// For K = `channels` and a `bias` [N].
-    pub fn new(isa: Isa, channels: usize, bias: &[f32]) -> Self {
-        let outputs = bias.len();
-        let mut padded = Buffer::zeros(outputs.div_ceil(tile::blocks(isa) * LANES) * tile::blocks(isa));
-        padded.as_flattened_mut()[..outputs].copy_from_slice(bias);
-        Self { isa, channels, outputs, bias: padded }
-    }
-
-    pub fn channels(&self) -> usize {
-        self.channels
-    }
-
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Vectors of the packed weights, [⌈N/columns⌉, K, columns].
-    pub fn vectors(&self) -> usize {
-        self.bias.len() * self.channels
-    }
-
-    /// Packs `weight` [N, K], each row scaled by its `scale`, into zeros.
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn pack(&self, weight: &[f32], scale: &[f32], packed: &mut [Lanes]) {
-        let Self { isa, channels, outputs, .. } = *self;
-        let columns = tile::blocks(isa) * LANES;
-        assert!(scale.len() == outputs && weight.len() == channels * outputs, "panel weights");
-        assert!(packed.len() == self.vectors(), "packed weights");
-        packed.par_chunks_mut(channels * tile::blocks(isa)).enumerate().for_each(|(panel, packed)| {
-            let packed = packed.as_flattened_mut();
-            for (column, n) in (panel * columns..outputs).take(columns).enumerate() {
-                let row = &weight[n * channels..][..channels];
-                for (weight, packed) in row.iter().zip(packed.iter_mut().skip(column).step_by(columns)) {
-                    *packed = weight * scale[n];
-                }
-            }
-        });
-    }
-}
+/// Vectors of packed inputs, 576 KiB: beside a panel and the next, this fits into a second-level cache
+/// of 1 MiB, and 19×19 pixels of 728 channels are one block for each of two threads.
+const BLOCK: usize = 9 * 1024;
 
 /// What the product multiplies.
 #[derive(Debug)]
@@ -118,6 +67,7 @@ pub struct Convolve<'a> {
 /// Memory of one thread.
 #[derive(Debug)]
 pub struct Scratch {
+    tiles: Tiles,
     packed: Buffer,
     /// The max-pool's results for the packed pixels.
     pooled: Buffer,
@@ -126,8 +76,9 @@ pub struct Scratch {
 impl Scratch {
     /// Enough for every convolution of up to `channels` input and as many pooled channels.
     pub fn new(isa: Isa, channels: usize) -> Self {
-        let len = BLOCK.max(tile::packed_len(tile::rows(isa), channels));
-        Self { packed: Buffer::zeros(len), pooled: Buffer::zeros(len) }
+        let tile = tile::packed_len(tile::rows(isa), channels);
+        let buffer = || Buffer::zeros(BLOCK.max(tile) + tile);
+        Self { tiles: Tiles::default(), packed: buffer(), pooled: buffer() }
     }
 }
 
@@ -137,17 +88,17 @@ impl Convolve<'_> {
     /// # Panics
     /// If a slice does not have its shape.
     pub fn run(&self, scratch: &mut [Scratch], out: &mut [Lanes]) {
-        let Panels { isa, channels, outputs, .. } = *self.panels;
-        assert!(out.len() == self.out_shape.vectors() && outputs == self.out_shape.c, "convolution output");
-        assert!(self.x.len() >= self.needed() && self.weights.len() == self.panels.vectors(), "convolution input");
-        let (pixels, rows) = (self.out_shape.pixels(), tile::rows(isa));
+        assert!(out.len() == self.out_shape.vectors() && self.panels.outputs() == self.out_shape.c, "output");
+        assert!(self.x.len() >= self.needed() && self.weights.len() == self.panels.vectors(), "input");
+        let (pixels, rows) = (self.out_shape.pixels(), tile::rows(self.panels.isa()));
         let widest = match self.residual {
-            Residual::MaxPool(..) => channels.max(outputs),
-            Residual::None | Residual::Sum(_) => channels,
+            Residual::MaxPool(..) => self.panels.channels().max(self.panels.outputs()),
+            Residual::None | Residual::Sum(_) => self.panels.channels(),
         };
-        let most = (BLOCK / tile::packed_len(rows, widest)).max(1) * rows;
-        // As many blocks for each thread, all about equal.
-        let blocks = pixels.div_ceil(most).next_multiple_of(scratch.len()).min(pixels);
+        // Blocks of whole tiles, as many of these for each thread.
+        let tiles = pixels.div_ceil(rows).next_multiple_of(scratch.len()).min(pixels);
+        let most = (BLOCK / tile::packed_len(rows, widest)).max(1);
+        let blocks = tiles.div_ceil(most).next_multiple_of(scratch.len()).min(tiles);
         let (next, out) = (AtomicUsize::new(0), Output::new(out, pixels));
         scratch.par_iter_mut().for_each(|scratch| {
             loop {
@@ -155,9 +106,12 @@ impl Convolve<'_> {
                 if block >= blocks {
                     break;
                 }
-                let block = Tiles::new(part(0..pixels, block, blocks), rows);
-                self.pack(&block, scratch);
-                self.multiply(&block, scratch, &out);
+                let block = part(0..tiles, block, blocks);
+                let bound = |tile| part(0..pixels, tile, tiles).start;
+                let pixels = bound(block.start)..bound(block.end);
+                scratch.tiles.cut(pixels, block.len(), self.out_shape.w);
+                self.pack(scratch);
+                self.multiply(scratch, &out);
             }
         });
     }
@@ -170,74 +124,78 @@ impl Convolve<'_> {
         }
     }
 
-    fn pack(&self, block: &Tiles, scratch: &mut Scratch) {
-        let Panels { isa, channels, .. } = *self.panels;
-        let (x, image, out_w) = (self.x, self.x_shape, self.out_shape.w);
-        let packed = &mut scratch.packed[..tile::packed_len(block.pixels.len(), channels)];
+    fn pack(&self, scratch: &mut Scratch) {
+        let (isa, x, image) = (self.panels.isa(), self.x, self.x_shape);
+        let Scratch { tiles, packed, .. } = scratch;
+        let segments = &tiles.segments[..];
         match self.inputs {
-            Inputs::Picture { stride } => {
-                gather::picture(x.as_flattened(), image.w, *stride, out_w, block, packed);
-            }
+            Inputs::Picture { stride } => gather::picture(x.as_flattened(), image.w, *stride, segments, packed),
             Inputs::Depthwise { weights, relu } => {
-                isa.vectorize(Depthwise { x, image, weights, relu: *relu, tiles: block, packed });
+                isa.vectorize(Depthwise { x, image, weights, relu: *relu, tiles: segments, packed });
             }
-            Inputs::Window(window) => gather::window(x, image, *window, out_w, block, packed),
+            Inputs::Window(window) => gather::window(x, image, *window, segments, packed),
         }
         if let Residual::MaxPool(x, pool) = self.residual {
-            let pixels = block.pixels.clone();
+            let pixels = tiles.pixels.clone();
             let packed = &mut scratch.pooled[..pixels.len() * self.out_shape.blocks()];
             isa.vectorize(Pooled { x, pool, pixels, packed });
         }
     }
 
-    fn multiply(&self, block: &Tiles, scratch: &Scratch, out: &Output) {
-        let Panels { isa, channels, ref bias, .. } = *self.panels;
-        let (per_panel, blocks) = (tile::blocks(isa), self.out_shape.blocks());
-        let panels = self.weights.chunks_exact(channels * per_panel).zip(bias.chunks_exact(per_panel));
-        for (index, (panel, bias)) in panels.enumerate() {
-            let mut rest = &scratch.packed[..];
-            // Each tile fetches its part of the next panel.
-            let start = (index + 1) * panel.len();
-            let next = self.weights.get(start..start + panel.len()).unwrap_or_default();
-            for (tile_index, tile_pixels) in block.iter().enumerate() {
-                let pixels;
-                (pixels, rest) = rest.split_at(tile::packed_len(tile_pixels.len(), channels));
-                let places: [_; MOST_BLOCKS] = std::array::from_fn(|b| {
-                    let place = index * per_panel + b;
-                    (b < per_panel && place < blocks).then_some(place)
-                });
+    fn multiply(&self, scratch: &Scratch, out: &Output) {
+        let (isa, channels) = (self.panels.isa(), self.panels.channels());
+        let Scratch { tiles, packed, pooled } = scratch;
+        let mut panels = self.weights.chunks_exact(self.panels.panel_vectors()).peekable();
+        let mut index = 0;
+        while let Some(panel) = panels.next() {
+            let next = panels.peek().copied().unwrap_or_default();
+            let places = self.places(index);
+            for (number, slot) in tiles.slots.iter().enumerate() {
+                let rows = slot.rows();
+                let pixels = &packed[tile::packed_len(slot.first_row, channels)..];
                 let operands = Tile {
-                    rows: tile_pixels.len(),
+                    rows,
                     channels,
-                    pixels,
+                    pixels: &pixels[..tile::packed_len(rows, channels)],
                     panel,
-                    bias,
-                    residual: self.residual_rows(block, scratch, &tile_pixels, places),
+                    bias: self.panels.bias(index),
+                    residual: self.residual_rows(places, &slot.pixels, tiles, pooled),
                     relu: self.relu,
-                    ahead: &next[part(0..next.len(), tile_index, block.count)],
+                    // Each tile fetches its part of the next panel.
+                    ahead: &next[part(0..next.len(), number, tiles.slots.len())],
                 };
                 // SAFETY: each block of pixels belongs to one thread, which is at this tile only, and
                 // the places differ.
-                let out = places.map(|place| unsafe { out.rows(place, tile_pixels.clone()) });
+                let out = places.map(|place| unsafe { out.rows(place, slot.pixels.clone()) });
                 tile(isa, &operands, out);
             }
+            index += 1;
         }
     }
 
-    /// What is added to the tile at `pixels` in each of the channel blocks at `places`.
+    /// The output's blocks of channels that panel `index` computes.
+    fn places(&self, index: usize) -> [Option<usize>; MOST_BLOCKS] {
+        let per_panel = tile::blocks(self.panels.isa());
+        std::array::from_fn(|b| {
+            let place = index * per_panel + b;
+            (b < per_panel && place < self.out_shape.blocks()).then_some(place)
+        })
+    }
+
+    /// What is added to the tile at `pixels` in each of the blocks at `places`.
     fn residual_rows<'a>(
         &'a self,
-        block: &Tiles,
-        scratch: &'a Scratch,
-        pixels: &Range<usize>,
         places: [Option<usize>; MOST_BLOCKS],
+        pixels: &Range<usize>,
+        tiles: &Tiles,
+        pooled: &'a [Lanes],
     ) -> Option<[&'a [Lanes]; MOST_BLOCKS]> {
-        let (all, first, distance) = match self.residual {
+        let (x, first, distance) = match self.residual {
             Residual::None => return None,
             Residual::Sum(x) => (x, 0, self.out_shape.pixels()),
-            Residual::MaxPool(..) => (&scratch.pooled[..], block.pixels.start, block.pixels.len()),
+            Residual::MaxPool(..) => (pooled, tiles.pixels.start, tiles.pixels.len()),
         };
-        let rows = |place| &all[place * distance + pixels.start - first..][..pixels.len()];
+        let rows = |place| &x[place * distance + pixels.start - first..][..pixels.len()];
         Some(places.map(|place| place.map_or(&[][..], rows)))
     }
 }

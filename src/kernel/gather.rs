@@ -11,6 +11,7 @@ use pulp::{Simd, WithSimd};
 
 use super::MaxPool;
 use super::buffer::{LANES, Lanes};
+use super::tiles::{Segment, segments};
 use crate::architecture::KERNEL;
 
 const TAPS: usize = KERNEL * KERNEL;
@@ -43,63 +44,6 @@ impl Image {
     }
 }
 
-/// A part of a run of pixels that lies in one row of the image.
-struct Segment {
-    row: usize,
-    columns: Range<usize>,
-    /// Its first pixel's place in the run.
-    offset: usize,
-}
-
-fn segments(pixels: Range<usize>, width: usize) -> impl Iterator<Item = Segment> {
-    (pixels.start / width..pixels.end.div_ceil(width)).map(move |row| {
-        let (start, end) = (pixels.start.max(row * width), pixels.end.min((row + 1) * width));
-        Segment { row, columns: start - row * width..end - row * width, offset: start - pixels.start }
-    })
-}
-
-/// A run of pixels in the fewest tiles of at most `rows`, all about equal: no thin tile at the end.
-#[derive(Debug, Clone)]
-pub struct Tiles {
-    pub pixels: Range<usize>,
-    pub count: usize,
-}
-
-impl Tiles {
-    pub fn new(pixels: Range<usize>, rows: usize) -> Self {
-        Self { count: pixels.len().div_ceil(rows), pixels }
-    }
-
-    /// The pixels of each tile.
-    #[inline(always)]
-    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.count).map(|tile| part(self.pixels.clone(), tile, self.count))
-    }
-
-    /// Calls `fill` for each tile with its pixels and where chunk `chunk` of `chunks` of them lies in
-    /// `packed`.
-    #[inline(always)]
-    fn for_each_chunk(
-        &self,
-        packed: &mut [Lanes],
-        chunk: usize,
-        chunks: usize,
-        mut fill: impl FnMut(Range<usize>, &mut [Lanes]),
-    ) {
-        for pixels in self.iter() {
-            let start = (pixels.start - self.pixels.start) * chunks + chunk * pixels.len();
-            let rows = pixels.len();
-            fill(pixels, &mut packed[start..][..rows]);
-        }
-    }
-}
-
-/// Part `index` of `count` about equal ones.
-pub fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
-    let bound = |index| range.start + range.len() * index / count;
-    bound(index)..bound(index + 1)
-}
-
 /// Weights of a depthwise convolution: for each block of channels the kernel's nine vectors.
 #[derive(Debug)]
 pub struct DepthwiseWeights(Vec<[Lanes; TAPS]>);
@@ -122,7 +66,7 @@ pub struct Depthwise<'a> {
     pub image: Image,
     pub weights: &'a DepthwiseWeights,
     pub relu: bool,
-    pub tiles: &'a Tiles,
+    pub tiles: &'a [Segment],
     pub packed: &'a mut [Lanes],
 }
 
@@ -139,27 +83,28 @@ impl Depthwise<'_> {
     #[inline(always)]
     fn blocks<S: Simd, const RELU: bool>(self, simd: S) {
         let Self { image: Image { h, w, .. }, weights: DepthwiseWeights(weights), .. } = self;
-        let chunks = weights.len();
-        for (block, (x, weights)) in self.x.chunks_exact(h * w).zip(weights).enumerate() {
-            self.tiles.for_each_chunk(
-                self.packed,
-                block,
-                chunks,
-                #[inline(always)]
-                |pixels, packed| {
-                    for Segment { row, columns, offset } in segments(pixels, w) {
-                        // Beyond the border any row will do, with weights of zero.
-                        let inside = |i: usize| (1..=h).contains(&(row + i));
-                        let rows = std::array::from_fn(|i| &x[if inside(i) { row + i - 1 } else { row } * w..][..w]);
-                        let weight = |tap: usize| if inside(tap / KERNEL) { weights[tap] } else { [0.0; LANES] };
-                        let weights: [Lanes; TAPS] = std::array::from_fn(weight);
-                        let packed = &mut packed[offset..][..columns.len()];
-                        for part in 0..LANES / S::F32_LANES {
-                            Columns::<S, RELU>::new(simd, part, rows, &weights).convolve(columns.clone(), packed);
-                        }
+        for (block, (x, taps)) in self.x.chunks_exact(h * w).zip(weights).enumerate() {
+            for segment in self.tiles {
+                // Beyond the border any row will do, with weights of zero.
+                let inside = |i: usize| (1..=h).contains(&(segment.row + i));
+                let rows = std::array::from_fn(|i| {
+                    let row = if inside(i) { segment.row + i - 1 } else { segment.row };
+                    &x[row * w..][..w]
+                });
+                let mut at_border = [[0.0; LANES]; TAPS];
+                let taps = if inside(0) && inside(2) {
+                    taps
+                } else {
+                    for (tap, weights) in taps.iter().enumerate().filter(|(tap, _)| inside(tap / KERNEL)) {
+                        at_border[tap] = *weights;
                     }
-                },
-            );
+                    &at_border
+                };
+                let packed = &mut self.packed[segment.place(block, weights.len())];
+                for part in 0..LANES / S::F32_LANES {
+                    Columns::<S, RELU>::new(simd, part, rows, taps).convolve(segment.columns.clone(), packed);
+                }
+            }
         }
     }
 }
@@ -245,7 +190,7 @@ impl WithSimd for Pooled<'_> {
         let (input, output) = (self.pool.input, self.pool.output());
         let blocks = self.x.chunks_exact(input.h * input.w);
         for (x, packed) in blocks.zip(self.packed.chunks_exact_mut(self.pixels.len())) {
-            for Segment { row, columns, offset } in segments(self.pixels.clone(), output.w) {
+            for Segment { row, columns, offset, .. } in segments(self.pixels.clone(), output.w) {
                 // A window that hangs over the border sees the border's pixels twice.
                 let rows = self.pool.rows(row).map(|row| &x[row * input.w..][..input.w]);
                 for (column, packed) in columns.zip(&mut packed[offset..]) {
@@ -273,45 +218,40 @@ pub struct Window {
     pub stride: usize,
 }
 
-/// The pixels of a blocked activation under the window, [kernel row, kernel column, block], for an
-/// output `out_w` wide.
-pub fn window(x: &[Lanes], image: Image, window: Window, out_w: usize, tiles: &Tiles, packed: &mut [Lanes]) {
+/// The pixels of a blocked activation under the window, [kernel row, kernel column, block].
+pub fn window(x: &[Lanes], image: Image, window: Window, tiles: &[Segment], packed: &mut [Lanes]) {
     let Window { kernel, stride } = window;
     let chunks = kernel * kernel * image.blocks();
     for chunk in 0..chunks {
         let (tap, block) = (chunk / image.blocks(), chunk % image.blocks());
         let (i, j) = (tap / kernel, tap % kernel);
-        tiles.for_each_chunk(packed, chunk, chunks, |pixels, packed| {
-            for Segment { row, columns, offset } in segments(pixels, out_w) {
-                let start = (block * image.h + row * stride + i) * image.w + columns.start * stride + j;
-                let packed = &mut packed[offset..][..columns.len()];
-                if stride == 1 {
-                    packed.copy_from_slice(&x[start..][..columns.len()]);
-                } else {
-                    packed.iter_mut().zip(x[start..].iter().step_by(stride)).for_each(|(packed, x)| *packed = *x);
-                }
+        for segment in tiles {
+            let row = block * image.h + segment.row * stride + i;
+            let x = &x[row * image.w + segment.columns.start * stride + j..];
+            let packed = &mut packed[segment.place(chunk, chunks)];
+            if stride == 1 {
+                packed.copy_from_slice(&x[..packed.len()]);
+            } else {
+                packed.iter_mut().zip(x.iter().step_by(stride)).for_each(|(packed, x)| *packed = *x);
             }
-        });
+        }
     }
 }
 
 /// The values of a picture [H,W,3] under a 3×3 window, [kernel row, kernel column, channel] and zeros
-/// up to whole vectors, for an output `out_w` wide.
-pub fn picture(x: &[f32], width: usize, stride: usize, out_w: usize, tiles: &Tiles, packed: &mut [Lanes]) {
+/// up to whole vectors.
+pub fn picture(x: &[f32], width: usize, stride: usize, tiles: &[Segment], packed: &mut [Lanes]) {
     const RUN: usize = KERNEL * 3;
-    let mut rest = packed;
-    for pixels in tiles.iter() {
-        let (first, second);
-        (first, rest) = rest.split_at_mut(pixels.len());
-        (second, rest) = rest.split_at_mut(pixels.len());
-        for (pixel, packed) in pixels.zip(first.iter_mut().zip(second)) {
-            let (h, w) = (pixel / out_w * stride, pixel % out_w * stride);
-            let mut taps = [0.0; 2 * LANES];
+    const CHUNKS: usize = (KERNEL * RUN).div_ceil(LANES);
+    for segment in tiles {
+        for (offset, w) in segment.columns.clone().enumerate() {
+            let mut taps = [0.0; CHUNKS * LANES];
             for (i, taps) in taps.as_chunks_mut::<RUN>().0.iter_mut().enumerate() {
-                taps.copy_from_slice(&x[((h + i) * width + w) * 3..][..RUN]);
+                taps.copy_from_slice(&x[((segment.row * stride + i) * width + w * stride) * 3..][..RUN]);
             }
-            let [one, two] = *taps.as_chunks().0 else { unreachable!("two vectors") };
-            (*packed.0, *packed.1) = (one, two);
+            for (chunk, taps) in taps.as_chunks().0.iter().enumerate() {
+                packed[segment.place(chunk, CHUNKS).start + offset] = *taps;
+            }
         }
     }
 }

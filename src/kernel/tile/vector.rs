@@ -3,12 +3,25 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::prefetch;
-use super::{LANES, Lanes, MOST_BLOCKS, Tile};
+use super::{LANES, Lanes, MOST_BLOCKS, Tile, prefetch};
 
 pub struct Vector<'a, const R: usize, const B: usize, const P: usize> {
     pub tile: &'a Tile<'a>,
     pub out: [&'a mut [Lanes]; MOST_BLOCKS],
+}
+
+/// Runs a body for each row, written out: an index that is only known at run time would keep the sums
+/// out of the registers all along.
+macro_rules! for_each_row {
+    ($row:ident in $rows:ident, $body:expr) => {
+        for_each_row!(@ $row $rows $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $row:ident $rows:ident $body:expr, $($index:literal)*) => {
+        $(if $index < $rows {
+            let $row: usize = $index;
+            $body
+        })*
+    };
 }
 
 /// The sums of one tile.
@@ -38,7 +51,11 @@ impl<const R: usize, const B: usize, const P: usize> WithSimd for Vector<'_, R, 
                 add_channel(simd, &mut sums, pixels, k, weights);
             }
         }
-        store(simd, sums, tile, out);
+        let [first, second] = out;
+        store(simd, &sums, tile, 0, first);
+        if B > 1 {
+            store(simd, &sums, tile, 1, second);
+        }
     }
 }
 
@@ -62,43 +79,29 @@ fn add_channel<S: Simd, const R: usize, const B: usize, const P: usize>(
     }
 }
 
-/// Bias, residual and ReLU, and the result to memory.
+/// Bias, residual and ReLU of block `b`, and the result to memory.
 #[inline(always)]
 fn store<S: Simd, const R: usize, const B: usize, const P: usize>(
     simd: S,
-    sums: Sums<S, R, B, P>,
+    sums: &Sums<S, R, B, P>,
     tile: &Tile,
-    out: [&mut [Lanes]; MOST_BLOCKS],
+    b: usize,
+    out: &mut [Lanes],
 ) {
-    // Through memory: an index that is only known at run time would keep the sums out of the
-    // registers all along.
-    let mut rows = [[[0.0; LANES]; B]; R];
-    for (row, sums) in rows.iter_mut().zip(sums) {
-        for (block, sums) in row.iter_mut().zip(sums) {
-            S::as_mut_simd_f32s(block).0.copy_from_slice(&sums);
-        }
-    }
+    let Some(out) = out.first_chunk_mut::<R>() else { return };
+    let bias = vectors::<S, P>(&tile.bias[b]);
     let floor = simd.splat_f32s(if tile.relu { 0.0 } else { f32::NEG_INFINITY });
-    for (b, out) in out.into_iter().enumerate().take(B) {
-        let bias = vectors::<S, P>(&tile.bias[b]);
-        let finish = |out: &mut Lanes, row: &[Lanes; B], residual: Option<&Lanes>| {
-            let out = S::as_mut_simd_f32s(out).0;
-            for p in 0..P {
-                let mut sum = simd.add_f32s(S::as_simd_f32s(&row[b]).0[p], bias[p]);
-                if let Some(residual) = residual {
-                    sum = simd.add_f32s(sum, S::as_simd_f32s(residual).0[p]);
-                }
-                out[p] = simd.max_f32s(floor, sum);
+    let residual = tile.residual.and_then(|residual| residual[b].first_chunk::<R>());
+    for_each_row!(r in R, {
+        let residual = residual.map(|residual| S::as_simd_f32s(&residual[r]).0);
+        for (p, out) in S::as_mut_simd_f32s(&mut out[r]).0.iter_mut().enumerate() {
+            let mut sum = simd.add_f32s(sums[r][b][p], bias[p]);
+            if let Some(residual) = residual {
+                sum = simd.add_f32s(sum, residual[p]);
             }
-        };
-        match tile.residual {
-            None => out.iter_mut().zip(&rows).for_each(|(out, row)| finish(out, row, None)),
-            Some(residual) => {
-                let rows = rows.iter().zip(residual[b]);
-                out.iter_mut().zip(rows).for_each(|(out, (row, residual))| finish(out, row, Some(residual)));
-            }
+            *out = simd.max_f32s(floor, sum);
         }
-    }
+    });
 }
 
 #[inline(always)]
