@@ -43,7 +43,7 @@ impl Head {
     pub fn new(tensors: &Tensors, device: &Device) -> Result<Self> {
         let tensor = |name: String| {
             let raw = tensors.get(&name).with_context(|| format!("tensor `{name}` of the head is missing"))?;
-            anyhow::Ok(Tensor::from_slice(&raw.data, raw.shape.as_slice(), device)?)
+            anyhow::Ok(Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), device)?)
         };
         let dense = |name: String| {
             let kernel = tensor(format!("{name}.weight"))?.t()?.contiguous()?;
@@ -63,7 +63,7 @@ impl Head {
     /// If a tensor can't be read from its device.
     pub fn tensors(&self) -> Result<Tensors> {
         let raw = |tensor: &Tensor| {
-            anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()? })
+            anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()?.into() })
         };
         let mut tensors = Tensors::new();
         for (name, layer) in names(self.layers.len().saturating_sub(1)).zip(&self.layers) {
@@ -130,7 +130,7 @@ mod tests {
 
     fn tensors(layers: &[(&str, &[usize], &[f32])]) -> Tensors {
         let raw = |(name, shape, data): &(&str, &[usize], &[f32])| {
-            ((*name).to_owned(), RawTensor { shape: shape.to_vec(), data: data.to_vec() })
+            ((*name).to_owned(), RawTensor { shape: shape.to_vec(), data: data.to_vec().into() })
         };
         layers.iter().map(raw).collect()
     }

@@ -47,7 +47,7 @@ pub trait Stages {
 
 impl Stages for Xception {
     fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>> {
-        let input = Tensor::from_slice(&input.data, input.shape.as_slice(), self.device())?;
+        let input = Tensor::from_slice(&input.data.floats(), input.shape.as_slice(), self.device())?;
         let maps = self.forward_stages(&input, &mut |name, activation| {
             visit(name, activation.dims(), &activation.flatten_all()?.to_vec1()?)
         })?;
@@ -69,7 +69,7 @@ impl Stages for CompiledEngine<'_> {
         };
         let engine = Engine::new(self.checkpoint, height, width, self.isa)?;
         let mut workspace = engine.workspace();
-        let map = engine.forward_steps(&input.data, usize::MAX, &mut workspace, &mut |step, activation| {
+        let map = engine.forward_steps(&input.data.floats(), usize::MAX, &mut workspace, &mut |step, activation| {
             let shape = step.out_shape;
             step.stage
                 .as_ref()
@@ -89,11 +89,11 @@ impl Reference {
             let mut tensors = BTreeMap::new();
             for (name, view) in file.iter() {
                 let data = match view.dtype() {
-                    Dtype::F32 => view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                    Dtype::F32 => view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>(),
                     Dtype::U8 => view.data().iter().map(|&byte| f32::from(byte)).collect(),
                     other => bail!("`{name}` is {other:?}, expected F32 or U8"),
                 };
-                tensors.insert(name.to_owned(), RawTensor { shape: view.shape().to_vec(), data });
+                tensors.insert(name.to_owned(), RawTensor { shape: view.shape().to_vec(), data: data.into() });
             }
             if let Some(input) = tensors.remove("input") {
                 ensure!(!tensors.is_empty(), "it has no stages beside `input`");
@@ -132,7 +132,7 @@ fn compare_stages(
         if let Some(expected) = stages.get(name) {
             let theirs = &expected.shape;
             ensure!(shape == theirs, "stage `{name}` is {shape:?}, the reference has {theirs:?}");
-            deviations.push((name.to_owned(), deviation(found, &expected.data)));
+            deviations.push((name.to_owned(), deviation(found, &expected.data.floats())));
         }
         Ok(())
     };
@@ -168,9 +168,10 @@ fn lowest_cosine(network: &dyn Stages, pixels: &RawTensor, expected: &RawTensor)
     );
     let mut lowest = f64::INFINITY;
     let length = FEATURES;
-    for (pixels, expected) in pixels.data.chunks_exact(height * width * 3).zip(expected.data.chunks_exact(length)) {
-        let data = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
-        let input = RawTensor { shape: vec![1, height, width, 3], data };
+    let (pixels, expected) = (pixels.data.floats(), expected.data.floats());
+    for (pixels, expected) in pixels.chunks_exact(height * width * 3).zip(expected.chunks_exact(length)) {
+        let data: Vec<f32> = pixels.iter().map(|value| value / 127.5 - 1.0).collect();
+        let input = RawTensor { shape: vec![1, height, width, 3], data: data.into() };
         let found = network.forward_stages(&input, &mut |_, _, _| Ok(()))?;
         let cosine = cosine(&found, expected);
         lowest = if cosine.is_nan() || lowest.is_nan() { f64::NAN } else { lowest.min(cosine) };

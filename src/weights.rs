@@ -13,6 +13,7 @@ mod metadata;
 pub mod pytorch;
 mod safetensors;
 mod source;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,14 +25,15 @@ pub use digest::{Digest, backbone_digest};
 pub use metadata::{HeadMetadata, Metadata, Pool};
 pub use safetensors::{Precision, rounded, write};
 pub use source::Source;
+pub use values::Values;
 
 use crate::convention::Convention;
 
-/// A tensor as read from a file: row-major float32.
+/// A tensor as read from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor {
     pub shape: Vec<usize>,
-    pub data: Vec<f32>,
+    pub data: Values,
 }
 
 /// Tensors by timm's names.

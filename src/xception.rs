@@ -45,7 +45,7 @@ impl Xception {
                 .tensors
                 .get(&spec.name)
                 .with_context(|| format!("{}: tensor `{}` is missing", checkpoint.origin, spec.name))?;
-            let tensor = Tensor::from_slice(&raw.data, raw.shape.as_slice(), device)?;
+            let tensor = Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), device)?;
             tensors.insert(spec.name, tensor);
         }
         let convention = checkpoint.metadata.convention;

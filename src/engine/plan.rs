@@ -12,7 +12,7 @@ use crate::kernel::gather::{DepthwiseWeights, Image, Window};
 use crate::kernel::isa::Isa;
 use crate::kernel::panels::Panels;
 use crate::kernel::{MaxPool, Nhwc};
-use crate::weights::{Checkpoint, RawTensor};
+use crate::weights::{Checkpoint, RawTensor, Values};
 
 /// Activations rotate through this many buffers; the picture has one of its own.
 pub const BUFFERS: usize = 3;
@@ -90,7 +90,7 @@ impl Plan {
         for (step, Unpacked { weight, scale }) in steps.iter().zip(&unpacked) {
             let packed;
             (packed, rest) = rest.split_at_mut(step.weights.len());
-            step.panels.pack(weight, scale, packed);
+            step.panels.pack(|start, out| weight.read(start, out), scale, packed);
         }
         Ok(Self { isa, input, output, steps, weights })
     }
@@ -108,7 +108,7 @@ impl Plan {
 
 /// A step's weights as they stand in the checkpoint, [N, K], and the factor of each output channel.
 struct Unpacked<'a> {
-    weight: Cow<'a, [f32]>,
+    weight: Cow<'a, Values>,
     scale: Vec<f32>,
 }
 
@@ -192,8 +192,8 @@ impl<'a> Compiler<'a> {
                 (if is_picture { Inputs::Picture { stride } } else { window }, Cow::Owned(pixels_first(weight)))
             }
             (Operation::Separable, &[depthwise, pointwise]) => {
-                let weights = DepthwiseWeights::new(&depthwise.data);
-                (Inputs::Depthwise { weights, relu: relu_inputs }, Cow::Borrowed(&pointwise.data[..]))
+                let weights = DepthwiseWeights::new(&depthwise.data.floats());
+                (Inputs::Depthwise { weights, relu: relu_inputs }, Cow::Borrowed(&pointwise.data))
             }
             _ => anyhow::bail!("convolution `{}` has {} tensors", convolution.keras, tensors.len()),
         };
@@ -221,17 +221,18 @@ impl<'a> Compiler<'a> {
     /// Factor and summand of a batch normalisation: weight, bias, running mean and variance.
     fn folded(&self, norm: &[&RawTensor]) -> (Vec<f32>, Vec<f32>) {
         let epsilon = self.checkpoint.metadata.convention.epsilon();
-        let column = |tensor: usize, channel: usize| f64::from(norm[tensor].data[channel]);
+        let norm: Vec<_> = norm.iter().map(|tensor| tensor.data.floats()).collect();
+        let column = |tensor: usize, channel: usize| f64::from(norm[tensor][channel]);
         let scale = |channel| column(0, channel) / (column(3, channel) + epsilon).sqrt();
-        let channels = 0..norm[0].data.len();
+        let channels = 0..norm[0].len();
         let shift = |channel| column(1, channel) - column(2, channel) * scale(channel);
         (channels.clone().map(|c| scale(c) as f32).collect(), channels.map(|c| shift(c) as f32).collect())
     }
 }
 
 /// [out, in, kernel, kernel] as [out, kernel, kernel, in], the order in which a window is packed.
-fn pixels_first(weight: &RawTensor) -> Vec<f32> {
+fn pixels_first(weight: &RawTensor) -> Values {
     let (channels, taps) = (weight.shape[1], weight.shape[2] * weight.shape[3]);
     let row = |row: &[f32]| (0..taps * channels).map(|k| row[k % channels * taps + k / channels]).collect::<Vec<_>>();
-    weight.data.chunks_exact(channels * taps).flat_map(row).collect()
+    weight.data.floats().chunks_exact(channels * taps).flat_map(row).collect::<Vec<_>>().into()
 }

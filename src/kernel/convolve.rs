@@ -314,7 +314,7 @@ mod tests {
         for (isa, threads) in Isa::all().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
             let panels = Panels::new(isa, channels, &bias);
             let mut weights = Buffer::zeros(panels.vectors());
-            panels.pack(&weight, &scale, &mut weights);
+            panels.pack(|start, out| out.copy_from_slice(&weight[start..][..out.len()]), &scale, &mut weights);
             for (residual, added, relu) in cases {
                 let (panels, weights, x, x_shape) = (&panels, &weights[..], &input[..], image);
                 let convolve = Convolve { inputs, panels, weights, residual, relu, x, x_shape, out_shape };

@@ -6,6 +6,9 @@ use super::buffer::{Buffer, LANES, Lanes};
 use super::isa::Isa;
 use super::tile;
 
+/// Rows of a panel that are packed together: 16 KiB, half of a first-level cache.
+const PACKED_AT_ONCE: usize = 128;
+
 /// How the weights of a product lie in memory, with batch normalisation folded in.
 #[derive(Debug)]
 pub struct Panels {
@@ -58,21 +61,25 @@ impl Panels {
         self.count() * self.panel_vectors()
     }
 
-    /// Packs `weight` [N, K], each row scaled by its `scale`, into zeros.
+    /// Packs a weight [N, K], each row scaled by its `scale`, into zeros. `read` fills a slice with the
+    /// weight's values from an offset on.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn pack(&self, weight: &[f32], scale: &[f32], packed: &mut [Lanes]) {
+    pub fn pack(&self, read: impl Fn(usize, &mut [f32]) + Sync, scale: &[f32], packed: &mut [Lanes]) {
         let Self { isa, channels, outputs, .. } = *self;
         let columns = tile::blocks(isa) * LANES;
-        assert!(scale.len() == outputs && weight.len() == channels * outputs, "panel weights");
-        assert!(packed.len() == self.vectors(), "packed weights");
+        assert!(scale.len() == outputs && packed.len() == self.vectors(), "packed weights");
         packed.par_chunks_mut(self.panel_vectors()).enumerate().for_each(|(panel, packed)| {
-            let packed = packed.as_flattened_mut();
-            for (column, n) in (panel * columns..outputs).take(columns).enumerate() {
-                let row = &weight[n * channels..][..channels];
-                for (weight, packed) in row.iter().zip(packed.iter_mut().skip(column).step_by(columns)) {
-                    *packed = weight * scale[n];
+            let first = panel * columns;
+            let mut values = [0.0; PACKED_AT_ONCE];
+            for (run, packed) in packed.as_flattened_mut().chunks_mut(PACKED_AT_ONCE * columns).enumerate() {
+                let values = &mut values[..packed.len() / columns];
+                for (column, n) in (first..outputs).take(columns).enumerate() {
+                    read(n * channels + run * PACKED_AT_ONCE, values);
+                    for (weight, packed) in values.iter().zip(packed.iter_mut().skip(column).step_by(columns)) {
+                        *packed = weight * scale[n];
+                    }
                 }
             }
         });

@@ -42,7 +42,7 @@ impl Bundled {
     }
 
     pub fn load(&self) -> Result<Checkpoint> {
-        safetensors::read(self.bytes, self.name.to_owned())
+        safetensors::read_static(self.bytes, self.name.to_owned())
             .with_context(|| format!("the bundled weights `{}` are damaged; install xcept again", self.name))
     }
 }

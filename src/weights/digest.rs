@@ -53,7 +53,7 @@ pub fn backbone_digest(tensors: &Tensors) -> Digest {
         let Some(tensor) = tensors.get(&spec.name) else { continue };
         hash.update(spec.name.as_bytes());
         bytes.clear();
-        bytes.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+        bytes.extend(tensor.data.floats().iter().flat_map(|value| value.to_le_bytes()));
         hash.update(&bytes);
     }
     Digest::finish(hash)

@@ -43,7 +43,7 @@ fn read_checkpoint(path: &Path) -> Result<Imported> {
     let mut tensors = Tensors::new();
     for (name, tensor) in &found {
         let data = values(tensor).with_context(|| format!("tensor `{name}`"))?;
-        tensors.insert(name.clone(), RawTensor { shape: shapes[name].clone(), data });
+        tensors.insert(name.clone(), RawTensor { shape: shapes[name].clone(), data: data.into() });
     }
     check(&tensors)?;
     let hidden = tensors.keys().filter(|name| name.starts_with("head.") && name.ends_with(".weight")).count();

@@ -12,7 +12,8 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::check::{check, check_head_alone};
-use super::{Checkpoint, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, foreign, is_batch_counter};
+use super::values::widen;
+use super::{Checkpoint, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter};
 use crate::convention::Convention;
 use crate::output::{Existing, write_atomically};
 
@@ -26,11 +27,22 @@ pub enum Precision {
 
 /// Reads weights from the bytes of a safetensors file.
 pub(super) fn read(bytes: &[u8], origin: String) -> Result<Checkpoint> {
+    read_with(bytes, origin, |halves| widened(halves, f16::from_le_bytes))
+}
+
+/// [`read`] for a file inside the binary: its 16-bit floats stay where they are.
+pub(super) fn read_static(bytes: &'static [u8], origin: String) -> Result<Checkpoint> {
+    read_with(bytes, origin, Values::from_halves)
+}
+
+fn read_with<'a>(bytes: &'a [u8], origin: String, half: impl Fn(&'a [u8]) -> Values + Sync) -> Result<Checkpoint> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let views: Vec<_> = file.iter().filter(|(name, _)| !is_batch_counter(name)).collect();
-    let tensors: Tensors =
-        views.par_iter().map(|(name, view)| Ok(((*name).to_owned(), decode(name, view)?))).collect::<Result<_>>()?;
+    let tensors: Tensors = views
+        .par_iter()
+        .map(|(name, view)| Ok(((*name).to_owned(), decode(name, view, &half)?)))
+        .collect::<Result<_>>()?;
     let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
     let Some(entry) = entry else {
         check(&tensors)?;
@@ -52,32 +64,24 @@ fn damaged(error: ::safetensors::SafeTensorError) -> anyhow::Error {
     anyhow::anyhow!("a damaged safetensors file ({error}); download or make it again")
 }
 
-fn decode(name: &str, view: &TensorView) -> Result<RawTensor> {
+fn decode<'a>(name: &str, view: &TensorView<'a>, half: &impl Fn(&'a [u8]) -> Values) -> Result<RawTensor> {
     let bytes = view.data();
     let data = match view.dtype() {
-        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::F16 => decode_half(bytes, f16::from_bits),
-        Dtype::BF16 => decode_half(bytes, bf16::from_bits),
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>().into(),
+        Dtype::F16 => half(bytes),
+        Dtype::BF16 => widened(bytes, bf16::from_le_bytes),
         other => bail!("tensor `{name}` is {other:?}, expected F32, F16 or BF16"),
     };
     Ok(RawTensor { shape: view.shape().to_vec(), data })
 }
 
-/// Widens 16-bit floats a buffer at a time, so that the machine's own instruction does it.
-fn decode_half<H: Copy + Default>(bytes: &[u8], from_bits: fn(u16) -> H) -> Vec<f32>
+fn widened<H: Copy + Default>(bytes: &[u8], from_bytes: fn([u8; 2]) -> H) -> Values
 where
     [H]: HalfFloatSliceExt,
 {
-    const BUFFER: usize = 1024;
-    let mut data = vec![0.0; bytes.len() / 2];
-    let mut halves = [H::default(); BUFFER];
-    for (data, bytes) in data.chunks_mut(BUFFER).zip(bytes.chunks(2 * BUFFER)) {
-        for (half, b) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
-            *half = from_bits(u16::from_le_bytes([b[0], b[1]]));
-        }
-        halves[..data.len()].convert_to_f32_slice(data);
-    }
-    data
+    let mut floats = vec![0.0; bytes.len() / 2];
+    widen(bytes.as_chunks().0, from_bytes, &mut floats);
+    floats.into()
 }
 
 /// Writes `tensors` to `path`, whole or not at all.
@@ -96,7 +100,7 @@ pub fn write(
         Precision::F16 => Dtype::F16,
     };
     let encoded: Vec<(&String, &RawTensor, Vec<u8>)> =
-        tensors.par_iter().map(|(name, tensor)| (name, tensor, encode(&tensor.data, precision))).collect();
+        tensors.par_iter().map(|(name, tensor)| (name, tensor, encode(&tensor.data.floats(), precision))).collect();
     let mut views = Vec::with_capacity(encoded.len());
     for (name, tensor, bytes) in &encoded {
         views.push((name.as_str(), TensorView::new(dtype, tensor.shape.clone(), bytes)?));
@@ -118,7 +122,9 @@ fn encode(data: &[f32], precision: Precision) -> Vec<u8> {
 pub fn rounded(mut tensors: Tensors, precision: Precision) -> Tensors {
     if precision == Precision::F16 {
         tensors.par_iter_mut().for_each(|(_, tensor)| {
-            tensor.data.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+            let mut floats = tensor.data.floats().into_owned();
+            floats.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+            tensor.data = floats.into();
         });
     }
     tensors

@@ -171,8 +171,8 @@ fn a_head_runs_on_the_numbers_that_its_features_were_made_with() {
     // The training picture's probability, computed from its stored features.
     let features = Features::read(&desk.path("features.safetensors")).unwrap();
     let model = xcept::weights::load(&desk.path("model.safetensors")).unwrap();
-    let (weight, bias) = (&model.tensors["fc.weight"].data, model.tensors["fc.bias"].data[0]);
-    let logit: f32 = features.rows[0].values.iter().zip(weight).map(|(x, w)| x * w).sum::<f32>() + bias;
+    let (weight, bias) = (model.tensors["fc.weight"].data.floats(), model.tensors["fc.bias"].data.floats()[0]);
+    let logit: f32 = features.rows[0].values.iter().zip(&*weight).map(|(x, w)| x * w).sum::<f32>() + bias;
     let ran = desk.run(&["classify", "-m", "model.safetensors", "data/cat/0.png"]);
     let predictions = ran.assert_done().json_lines()[0]["predictions"].clone();
     let dog = predictions.as_array().unwrap().iter().find(|p| p["label"] == "dog").unwrap()["probability"].as_f64();

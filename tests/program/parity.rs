@@ -48,7 +48,7 @@ fn every_stage_agrees_with_timm() {
 fn the_fallback_for_other_devices_agrees_too() {
     for convention in [Convention::Keras, Convention::Timm] {
         let tensor = |(name, raw): (&String, &xcept::weights::RawTensor)| {
-            (name.clone(), Tensor::from_slice(&raw.data, raw.shape.as_slice(), &Device::Cpu).unwrap())
+            (name.clone(), Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), &Device::Cpu).unwrap())
         };
         let tensors: HashMap<_, _> = bundled(convention).tensors.iter().map(tensor).collect();
         let network = Xception::from_tensors(&tensors, convention, Backend::Candle).unwrap();

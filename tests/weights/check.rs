@@ -9,7 +9,7 @@ fn with_head() -> Tensors {
     let mut tensors = Tensors::new();
     let mut insert = |name: &str, shape: &[usize]| {
         let data = vec![0.0; shape.iter().product()];
-        tensors.insert(name.to_owned(), RawTensor { shape: shape.to_vec(), data });
+        tensors.insert(name.to_owned(), RawTensor { shape: shape.to_vec(), data: data.into() });
     };
     for spec in architecture::tensors() {
         insert(&spec.name, &spec.shape);
@@ -25,7 +25,7 @@ fn with_head() -> Tensors {
 #[test]
 fn the_check_names_what_does_not_fit_in_a_head() {
     assert!(check(&with_head()).is_ok());
-    let tensor = |shape: &[usize]| RawTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] };
+    let tensor = |shape: &[usize]| RawTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()].into() };
     for (name, replacement, expected) in [
         ("fc.weight", None, "missing tensor `fc.weight`: a head ends in a classifier, `fc.weight` and `fc.bias`"),
         ("fc.bias", None, "missing tensor `fc.bias`"),

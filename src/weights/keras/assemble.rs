@@ -187,7 +187,7 @@ fn read(spec: &TensorSpec, dataset: &Dataset) -> Result<(String, RawTensor)> {
         }
         _ => values,
     };
-    Ok((spec.name.clone(), RawTensor { shape: spec.shape.clone(), data }))
+    Ok((spec.name.clone(), RawTensor { shape: spec.shape.clone(), data: data.into() }))
 }
 
 /// [rows, columns] → [columns, rows], tile by tile so that both sides stay in the cache.
@@ -243,8 +243,8 @@ fn read_head(layers: Vec<StoredLayer>, tensors: &mut Tensors) -> Result<()> {
             Some(bias) => hdf5::values(bias).with_context(context)?,
             None => vec![0.0; units],
         };
-        tensors.insert(format!("{ours}.weight"), RawTensor { shape: vec![units, inputs], data: weight });
-        tensors.insert(format!("{ours}.bias"), RawTensor { shape: vec![units], data: bias });
+        tensors.insert(format!("{ours}.weight"), RawTensor { shape: vec![units, inputs], data: weight.into() });
+        tensors.insert(format!("{ours}.bias"), RawTensor { shape: vec![units], data: bias.into() });
         inputs = units;
     }
     Ok(())
