@@ -77,7 +77,7 @@ impl Classifier {
     ///
     /// # Errors
     /// If the network refuses its input.
-    pub fn classify(&self, pixels: &[Vec<f32>], top: usize) -> Result<Vec<Vec<Prediction>>> {
+    pub fn classify(&self, pixels: &[&[f32]], top: usize) -> Result<Vec<Vec<Prediction>>> {
         let features = self.extractor.forward(pixels)?;
         let probabilities = self.head.probabilities(&features)?.to_vec2::<f32>()?;
         Ok(probabilities.iter().map(|row| likeliest(row, top)).collect())

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
 use crate::engine::{Engine, Workspace};
-use crate::image::{Picture, Preprocessing};
+use crate::image::{self, Preprocessing};
 use crate::kernel::isa::Isa;
 use crate::weights::{Checkpoint, Pool};
 use crate::xception::{self, Xception};
@@ -48,9 +48,13 @@ impl FeatureExtractor {
         Ok(Self { network, preprocessing, pool, device: device.clone() })
     }
 
-    /// The network's input for a picture, [size,size,3].
-    pub fn prepare(&self, picture: &Picture) -> Vec<f32> {
-        self.preprocessing.apply(picture)
+    /// The network's input, [size,size,3], for a picture's file.
+    ///
+    /// # Errors
+    /// As [`image::decode`].
+    pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+        let picture = image::decode_at_least(bytes, self.preprocessing.needed_side())?;
+        Ok(self.preprocessing.apply(&picture))
     }
 
     /// Features of pictures prepared by [`Self::prepare`], all through the network at once.
@@ -59,7 +63,7 @@ impl FeatureExtractor {
     ///
     /// # Errors
     /// If the network refuses its input.
-    pub fn forward(&self, pixels: &[Vec<f32>]) -> Result<Tensor> {
+    pub fn forward(&self, pixels: &[&[f32]]) -> Result<Tensor> {
         let (count, size) = (pixels.len(), self.preprocessing.size);
         match &self.network {
             Network::Engine(engine, workspaces) => {

@@ -78,7 +78,8 @@ impl Bench {
         if self.layers {
             return self.time_layers(&engine);
         }
-        let batch = vec![self.picture(); self.batch_size.into()];
+        let picture = self.picture();
+        let batch = vec![&picture[..]; self.batch_size.into()];
         let mut workspaces = Vec::new();
         let times = measure(self.iterations.into(), || {
             engine.features(&batch, Pool::Avg, &mut workspaces)?;

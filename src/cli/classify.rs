@@ -98,12 +98,11 @@ impl Classify {
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install()?;
         let mut unreadable = 0;
-        let prepare = |input: &Input| -> Result<Vec<f32>> {
-            Ok(classifier.extractor().prepare(&image::decode(&image::read(&input.path)?)?))
-        };
+        let prepare =
+            |input: &Input| -> Result<Vec<f32>> { classifier.extractor().prepare(&image::read(&input.path)?) };
         batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
             interrupt::check(|| "the results so far have been written".to_owned())?;
-            let pixels: Vec<Vec<f32>> = prepared.iter().filter_map(|p| p.as_ref().ok().cloned()).collect();
+            let pixels: Vec<&[f32]> = prepared.iter().filter_map(|p| p.as_deref().ok()).collect();
             let mut predictions = match pixels.is_empty() {
                 true => Vec::new(),
                 false => classifier.classify(&pixels, self.top.into())?,

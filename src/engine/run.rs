@@ -91,21 +91,15 @@ impl Engine {
     ///
     /// # Errors
     /// If a picture has another size.
-    pub fn features(
-        &self,
-        pictures: &[Vec<f32>],
-        pool: Pool,
-        workspaces: &mut Vec<Workspace>,
-    ) -> Result<Vec<Vec<f32>>> {
+    pub fn features(&self, pictures: &[&[f32]], pool: Pool, workspaces: &mut Vec<Workspace>) -> Result<Vec<Vec<f32>>> {
         let threads = rayon::current_num_threads();
         let whole = pictures.len() / threads * threads;
         let (alone, together) = pictures.split_at(if threads > 1 { whole } else { 0 });
         workspaces.resize_with(workspaces.len().max(if alone.is_empty() { 1 } else { threads }), || self.workspace());
         let mut features = Vec::with_capacity(pictures.len());
         for round in alone.chunks(threads) {
-            let one = |(picture, workspace): (&Vec<f32>, &mut Workspace)| {
-                Ok(self.forward(picture, 1, workspace)?.pooled(pool))
-            };
+            let one =
+                |(picture, workspace): (&&[f32], &mut Workspace)| Ok(self.forward(picture, 1, workspace)?.pooled(pool));
             features.extend(round.par_iter().zip(workspaces.par_iter_mut()).map(one).collect::<Result<Vec<_>>>()?);
         }
         for picture in together {

@@ -86,11 +86,19 @@ pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut
     })?;
     known.extend(fresh);
 
+    // A picture that is there several times needs its row as often; the last one takes it.
+    let mut uses: HashMap<Digest, usize> = HashMap::new();
+    for digest in outcomes.iter().flatten() {
+        *uses.entry(digest.clone()).or_default() += 1;
+    }
     let (mut rows, mut unreadable) = (Vec::with_capacity(outcomes.len()), Vec::new());
     for (input, outcome) in dataset.inputs.iter().zip(outcomes) {
         match outcome {
             Ok(sha256) => {
-                let values = known.get(&sha256).context("a row was neither known nor computed")?.clone();
+                let uses = uses.entry(sha256.clone()).or_default();
+                *uses = uses.saturating_sub(1);
+                let values = if *uses == 0 { known.remove(&sha256) } else { known.get(&sha256).cloned() };
+                let values = values.context("a row was neither known nor computed")?;
                 rows.push(Row { path: input.name(), sha256, split: input.split, class: input.class, values });
             }
             Err(reason) => unreadable.push((input.name(), reason)),
@@ -154,8 +162,8 @@ fn prepare(input: &Input, known: &HashMap<Digest, Vec<f32>>, extractor: &Feature
     if known.contains_key(&digest) {
         return Prepared::Known(digest);
     }
-    match image::decode(&bytes) {
-        Ok(picture) => Prepared::Fresh(digest, extractor.prepare(&picture)),
+    match extractor.prepare(&bytes) {
+        Ok(pixels) => Prepared::Fresh(digest, pixels),
         Err(error) => Prepared::Unreadable(format!("{error:#}")),
     }
 }
@@ -166,7 +174,7 @@ fn compute<'a>(
     extractor: &FeatureExtractor,
 ) -> Result<Vec<(Digest, Vec<f32>)>> {
     let fresh = prepared.filter_map(|prepared| match prepared {
-        Prepared::Fresh(digest, pixels) => Some((digest.clone(), pixels.clone())),
+        Prepared::Fresh(digest, pixels) => Some((digest.clone(), pixels.as_slice())),
         _ => None,
     });
     let (digests, pixels): (Vec<_>, Vec<_>) = fresh.unzip();

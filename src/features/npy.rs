@@ -11,8 +11,8 @@ const ALIGNMENT: usize = 64;
 /// Bytes of a character: numpy stores text as UTF-32.
 const CHARACTER: usize = 4;
 
-pub fn write_f32(values: &[f32], shape: &[usize]) -> Vec<u8> {
-    write("<f4", shape, values.iter().flat_map(|v| v.to_le_bytes()))
+pub fn write_f32<'a>(values: impl Iterator<Item = &'a f32>, shape: &[usize]) -> Vec<u8> {
+    write("<f4", shape, values.flat_map(|v| v.to_le_bytes()))
 }
 
 pub fn write_i64(values: &[i64]) -> Vec<u8> {
@@ -95,7 +95,7 @@ mod tests {
         expected.resize(127, b' ');
         expected.push(b'\n');
         expected.extend([0x00, 0x00, 0x80, 0x3f, 0x00, 0x00, 0x00, 0xc0]);
-        let ours = write_f32(&[1.0, -2.0], &[2, 1]);
+        let ours = write_f32([1.0, -2.0].iter(), &[2, 1]);
         assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&expected));
     }
 

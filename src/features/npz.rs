@@ -15,10 +15,10 @@ pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
     let index = Index::of(features);
     let mut shape = index.pipeline.row_shape();
     shape.insert(0, features.rows.len());
-    let values: Vec<f32> = features.rows.iter().flat_map(|row| &row.values).copied().collect();
+    let values = features.rows.iter().flat_map(|row| &row.values);
     let splits: Vec<&str> = index.splits.iter().map(|split| split.map_or("", Split::name)).collect();
     let arrays = [
-        ("features", npy::write_f32(&values, &shape)),
+        ("features", npy::write_f32(values, &shape)),
         ("labels", npy::write_i64(&labels(features))),
         ("paths", npy::write_text(&index.paths)),
         ("splits", npy::write_text(&splits)),

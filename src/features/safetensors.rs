@@ -4,23 +4,44 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use ::safetensors::tensor::{Metadata, TensorInfo};
+use ::safetensors::{Dtype, SafeTensors};
 use anyhow::{Context, Result, ensure};
 
 use super::{Features, Index, labels};
 use crate::weights::METADATA_KEY;
 
+/// The data begins at a multiple of this.
+const ALIGNMENT: usize = 8;
+
+/// Row by row: of many pictures a second copy would not fit into memory beside the first.
 pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
+    let count = features.rows.len();
     let mut shape = features.pipeline.row_shape();
-    shape.insert(0, features.rows.len());
-    let values: Vec<u8> = features.rows.iter().flat_map(|row| &row.values).flat_map(|v| v.to_le_bytes()).collect();
-    let labels: Vec<u8> = labels(features).iter().flat_map(|label| label.to_le_bytes()).collect();
-    let views = [
-        ("features", TensorView::new(Dtype::F32, shape, &values)?),
-        ("labels", TensorView::new(Dtype::I64, vec![features.rows.len()], &labels)?),
+    shape.insert(0, count);
+    let labels_end = count * size_of::<i64>();
+    let end = labels_end + shape.iter().product::<usize>() * size_of::<f32>();
+    // The wider type first, so that both are aligned.
+    let tensors = vec![
+        tensor("labels", Dtype::I64, vec![count], (0, labels_end)),
+        tensor("features", Dtype::F32, shape, (labels_end, end)),
     ];
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&Index::of(features))?)]);
-    Ok(file.write_all(&::safetensors::serialize(views, Some(metadata))?)?)
+    let mut header = serde_json::to_string(&Metadata::new(Some(metadata), tensors)?)?;
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(ALIGNMENT) - header.len()));
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    for label in labels(features) {
+        file.write_all(&label.to_le_bytes())?;
+    }
+    for row in &features.rows {
+        file.write_all(&row.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+fn tensor(name: &str, dtype: Dtype, shape: Vec<usize>, data_offsets: (usize, usize)) -> (String, TensorInfo) {
+    (name.to_owned(), TensorInfo { dtype, shape, data_offsets })
 }
 
 pub fn read(bytes: &[u8]) -> Result<Features> {

@@ -138,6 +138,14 @@ impl Outline {
         (across.unwrap_or(1), down.unwrap_or(1))
     }
 
+    /// The largest factor by which decoding may scale down and leave both sides at `side` or more. It
+    /// divides both, for a last pixel that is half a pixel would shift all others; and by 8 only the
+    /// mean of a block would be left, rounded once too often.
+    pub fn factor(&self, side: usize) -> usize {
+        let fits = |length: usize, factor: &usize| length.is_multiple_of(*factor) && length / factor >= side;
+        [4, 2].into_iter().find(|factor| fits(self.width, factor) && fits(self.height, factor)).unwrap_or(1)
+    }
+
     /// Whether zune-jpeg reads a file like this as libjpeg does. Measured over 17 sampling patterns, baseline
     /// and progressive, 9 sizes each: everything but what is ruled out here agrees within 5 levels (pictures
     /// two pixels wide within 41: libjpeg doesn't smooth their chroma).
@@ -192,9 +200,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The slower decoder, for what zune-jpeg gets wrong.
-pub fn decode_with_fallback(bytes: &[u8]) -> Result<(DynamicImage, Orientation)> {
+/// The decoder for what zune-jpeg gets wrong, or can't: it computes only every `factor`th pixel of a
+/// block from as many of its coefficients, where `factor` is 1, 2 or 4.
+pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<(DynamicImage, Orientation)> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    if factor > 1 {
+        let side = |side: usize| (side / factor) as u16; // a JPEG's sides have 16 bits
+        // What is wrong with the header, decoding says as well.
+        let _ = decoder.scale(side(outline.width), side(outline.height));
+    }
     let samples = match decoder.decode() {
         Ok(samples) => samples,
         Err(jpeg_decoder::Error::Io(_)) => bail!(truncated()),

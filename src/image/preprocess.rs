@@ -16,6 +16,10 @@ use crate::convention::Convention;
 /// The share of the shorter side that timm's crop keeps (`crop_pct` of `legacy_xception.tf_in1k`).
 const TIMM_CROP_SHARE: f64 = 0.8975;
 
+/// A picture whose sides are at least this many times the network's input may be scaled down before it
+/// is resampled: every pixel of the result is then still a mean of 16 or more.
+const OVERSAMPLING: usize = 4;
+
 /// How a picture becomes the network's input; travels inside a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -46,6 +50,15 @@ impl Preprocessing {
     /// If the picture has no pixels or `size` is 0.
     pub fn apply(&self, picture: &Picture) -> Vec<f32> {
         self.crop(picture).pixels.iter().map(|sample| f32::from(*sample) / 127.5 - 1.0).collect()
+    }
+
+    /// Sides that a picture needs so that scaling it down beforehand leaves the network's input as it is,
+    /// within one level of 255.
+    pub fn needed_side(&self) -> usize {
+        match self.interpolation {
+            Interpolation::Nearest => usize::MAX, // it takes single pixels
+            Interpolation::Bicubic | Interpolation::Bilinear => OVERSAMPLING * self.size,
+        }
     }
 
     /// What the network sees, still as a picture of `size`×`size`.
