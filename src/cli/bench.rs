@@ -133,22 +133,24 @@ impl Bench {
             })?;
         }
         let peak = self.peak()?;
-        let mut lines = table(["step", "output", "ms", "GFLOP/s", "of peak"]);
-        align_right(&mut lines, 1..5);
-        let mut line = |name: &str, shape: String, ms: f64, multiply_adds: usize| {
+        let mut lines = table(["step", "work", "output", "ms", "GFLOP/s", "of peak"]);
+        align_right(&mut lines, 2..6);
+        let mut line = |name: &str, work: String, shape: String, ms: f64, multiply_adds: usize| {
             let gflops = 2.0 * multiply_adds as f64 / ms / 1e6;
             let of_peak = terminal::percent(gflops / peak);
-            lines.add_row([name.to_owned(), shape, format!("{ms:.2}"), format!("{gflops:.0}"), of_peak]);
+            lines.add_row([name.to_owned(), work, shape, format!("{ms:.2}"), format!("{gflops:.0}"), of_peak]);
         };
         let (mut total_ms, mut total) = (0.0, 0);
         for (step, times) in steps.iter().zip(times) {
             let (ms, shape) = (median(times), step.out_shape);
-            line(&step.name, format!("{}×{}×{}", shape.h, shape.w, shape.c), ms, step.multiply_adds());
+            let output = format!("{}×{}×{}", shape.h, shape.w, shape.c);
+            line(&step.name, step.to_string(), output, ms, step.multiply_adds());
             (total_ms, total) = (total_ms + ms, total + step.multiply_adds());
         }
-        line("all", String::new(), total_ms, total);
+        line("all", String::new(), String::new(), total_ms, total);
         line(
             "matrix product",
+            "gemm library".to_owned(),
             format!("{PEAK_SIDE}×{PEAK_SIDE}"),
             2e-6 * (PEAK_SIDE.pow(3) as f64) / peak,
             PEAK_SIDE.pow(3),

@@ -1,6 +1,7 @@
 //! From the architecture table and a checkpoint to the list of steps.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
@@ -71,6 +72,24 @@ impl Step {
             Inputs::Picture { .. } | Inputs::Window(_) => 0,
         };
         depthwise + self.out_shape.pixels() * self.panels.channels() * self.panels.outputs()
+    }
+}
+
+/// What the step does, in its order: `ReLU, depthwise, 1×1, + input, ReLU`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inputs {
+            Inputs::Picture { stride } => write!(f, "3×3/{stride}")?,
+            Inputs::Window(Window { kernel, stride: 1 }) => write!(f, "{kernel}×{kernel}")?,
+            Inputs::Window(Window { kernel, stride }) => write!(f, "{kernel}×{kernel}/{stride}")?,
+            Inputs::Depthwise { relu, .. } => write!(f, "{}depthwise, 1×1", if *relu { "ReLU, " } else { "" })?,
+        }
+        f.write_str(match self.added {
+            Added::Nothing => "",
+            Added::Sum(_) => ", + input",
+            Added::MaxPool(..) => ", + max-pool",
+        })?;
+        f.write_str(if self.relu { ", ReLU" } else { "" })
     }
 }
 
@@ -235,4 +254,24 @@ fn pixels_first(weight: &RawTensor) -> Values {
     let (channels, taps) = (weight.shape[1], weight.shape[2] * weight.shape[3]);
     let row = |row: &[f32]| (0..taps * channels).map(|k| row[k % channels * taps + k / channels]).collect::<Vec<_>>();
     weight.data.floats().chunks_exact(channels * taps).flat_map(row).collect::<Vec<_>>().into()
+}
+
+#[cfg(all(test, feature = "bundled"))]
+mod tests {
+    use super::*;
+    use crate::weights::BUNDLED;
+
+    #[test]
+    fn a_plan_reads_as_a_list_of_what_is_done() {
+        let plan = Plan::new(&BUNDLED[0].load().unwrap(), 299, 299, Isa::Scalar).unwrap();
+        assert_eq!(plan.steps.len(), 40);
+        let work = |name: &str| plan.steps.iter().find(|step| step.name == name).unwrap().to_string();
+        assert_eq!(work("block1_conv1"), "3×3/2, ReLU");
+        assert_eq!(work("block1_conv2"), "3×3, ReLU");
+        assert_eq!(work("block2_sepconv1"), "depthwise, 1×1, ReLU");
+        assert_eq!(work("block2_sepconv2"), "depthwise, 1×1");
+        assert_eq!(work("conv2d"), "1×1/2, + max-pool");
+        assert_eq!(work("block5_sepconv1"), "ReLU, depthwise, 1×1, ReLU");
+        assert_eq!(work("block5_sepconv3"), "depthwise, 1×1, + input");
+    }
 }

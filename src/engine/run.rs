@@ -84,8 +84,8 @@ impl Engine {
         Ok(Activation { blocks: &workspace.activations[last][..shape.vectors()], shape })
     }
 
-    /// Features of several pictures: whole rounds of a picture on each of rayon's threads, the rest
-    /// one after the other across all of them.
+    /// Features of several pictures: as many on each of rayon's threads, the rest one after the other
+    /// across all of them.
     ///
     /// Shapes: each of `pictures` [H,W,3], each result [2048], or [h,w,2048] without pooling.
     ///
@@ -93,18 +93,21 @@ impl Engine {
     /// If a picture has another size.
     pub fn features(&self, pictures: &[&[f32]], pool: Pool, workspaces: &mut Vec<Workspace>) -> Result<Vec<Vec<f32>>> {
         let threads = rayon::current_num_threads();
-        let whole = pictures.len() / threads * threads;
-        let (alone, together) = pictures.split_at(if threads > 1 { whole } else { 0 });
+        let share = if threads > 1 { pictures.len() / threads } else { 0 };
+        let (alone, together) = pictures.split_at(share * threads);
         workspaces.resize_with(workspaces.len().max(if alone.is_empty() { 1 } else { threads }), || self.workspace());
+        let run = |pictures: &[&[f32]], threads, workspace: &mut Workspace| {
+            let one = |picture: &&[f32]| Ok(self.forward(picture, threads, workspace)?.pooled(pool));
+            pictures.iter().map(one).collect::<Result<Vec<_>>>()
+        };
         let mut features = Vec::with_capacity(pictures.len());
-        for round in alone.chunks(threads) {
-            let one =
-                |(picture, workspace): (&&[f32], &mut Workspace)| Ok(self.forward(picture, 1, workspace)?.pooled(pool));
-            features.extend(round.par_iter().zip(workspaces.par_iter_mut()).map(one).collect::<Result<Vec<_>>>()?);
+        if share > 0 {
+            let shares = alone.par_chunks(share).zip(workspaces.par_iter_mut());
+            let shares = shares.map(|(pictures, workspace)| run(pictures, 1, workspace));
+            features.extend(shares.collect::<Result<Vec<_>>>()?.into_iter().flatten());
         }
-        for picture in together {
-            features.push(self.forward(picture, threads, &mut workspaces[0])?.pooled(pool));
-        }
+        // From inside the pool: to hand each step to it from outside would cost two wake-ups a step.
+        features.extend(rayon::scope(|_| run(together, threads, &mut workspaces[0]))?);
         Ok(features)
     }
 }
