@@ -9,7 +9,7 @@ mod jpeg;
 mod preprocess;
 mod resample;
 
-pub use decode::{EXTENSIONS, decode, decode_at_least, read};
+pub use decode::{EXTENSIONS, decode, read};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
 

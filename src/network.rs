@@ -53,7 +53,7 @@ impl FeatureExtractor {
     /// # Errors
     /// As [`image::decode`].
     pub fn prepare(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        let picture = image::decode_at_least(bytes, self.preprocessing.needed_side())?;
+        let picture = image::decode(bytes, self.preprocessing.needed_side())?;
         Ok(self.preprocessing.apply(&picture))
     }
 

@@ -34,7 +34,7 @@ pub enum Deviation {
 }
 
 /// Takes a stage's name, shape [N,H,W,C] and values.
-pub type Visit<'a> = &'a mut dyn FnMut(&str, &[usize], &[f32]) -> Result<()>;
+pub type Visit<'a> = &'a mut (dyn FnMut(&str, &[usize], &[f32]) -> Result<()> + Send);
 
 /// An implementation of the network that shows its stages.
 pub trait Stages {
@@ -68,7 +68,7 @@ impl Stages for CompiledEngine<'_> {
             bail!("`input` is {:?}, expected one picture, [1,H,W,3]", input.shape);
         };
         let engine = Engine::new(self.checkpoint, height, width, self.isa)?;
-        let mut workspace = engine.workspace();
+        let mut workspace = engine.workspace(rayon::current_num_threads());
         let map = engine.forward_steps(&input.data.floats(), usize::MAX, &mut workspace, &mut |step, activation| {
             let shape = step.out_shape;
             step.stage

@@ -2,7 +2,6 @@
 """Times Xception in xcept and in its peers, in turn; README.md beside this file says how to set up."""
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -11,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 299
 WARM_UP = 3
 # The package whose version stands in the table.
-PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch", "keras": "tensorflow-cpu"}
+PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch", "keras": "keras"}
 
 
 def onnx_model() -> Path:
@@ -31,8 +30,10 @@ def onnx_model() -> Path:
         network = timm.create_model("legacy_xception", pretrained=False).eval()
         picture = torch.zeros(1, 3, SIZE, SIZE)
         batch = {"pictures": {0: "batch"}, "logits": {0: "batch"}}
-        torch.onnx.export(network, picture, str(path), input_names=["pictures"], output_names=["logits"],
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        torch.onnx.export(network, picture, str(unfinished), input_names=["pictures"], output_names=["logits"],
                           dynamic_axes=batch, dynamo=False)
+        unfinished.replace(path)
     return path
 
 
@@ -160,7 +161,7 @@ def installed(peers: list) -> list:
         try:
             version(PACKAGES[peer])
             found.append(peer)
-        except importlib.metadata.PackageNotFoundError:
+        except PackageNotFoundError:
             print(f"{peer} is not installed and left out", file=sys.stderr)
     return found
 
@@ -181,9 +182,16 @@ def main() -> None:
     elif options.what == "one-process":
         classify_with_onnxruntime(options.photograph, options.threads)
     else:
-        onnx_model()
-        peers = installed([peer for peer in options.peers if peer in PACKAGES])
-        one_round = (lambda: round_of_forward(options, peers)) if options.what == "forward" else (lambda: round_of_processes(options))
+        wanted = options.peers if options.what == "forward" else ["onnxruntime"]
+        peers = installed([peer for peer in wanted if peer in PACKAGES])
+        if "openvino" in peers or "onnxruntime" in peers:
+            onnx_model()
+        if not peers:
+            sys.exit("none of the peers is installed; README.md beside this file says how")
+
+        def one_round() -> dict:
+            return round_of_forward(options, peers) if options.what == "forward" else round_of_processes(options)
+
         report([one_round() for _ in range(options.rounds)], options)
 
 

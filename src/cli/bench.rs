@@ -119,7 +119,7 @@ impl Bench {
 
     /// Each step's median time over the iterations, one picture across all threads.
     fn time_layers(&self, engine: &Engine) -> Result<Status> {
-        let (picture, mut workspace) = (self.picture(), engine.workspace());
+        let (picture, mut workspace) = (self.picture(), engine.workspace(rayon::current_num_threads()));
         let steps = &engine.plan().steps;
         let mut times = vec![Vec::new(); steps.len()];
         for iteration in 0..WARM_UP + usize::from(self.iterations) {

@@ -208,7 +208,9 @@ impl<'a> Compiler<'a> {
             (Operation::Ordinary { kernel, stride }, &[weight]) => {
                 let is_picture = self.place == Place::Picture;
                 let window = Inputs::Window(Window { kernel, stride });
-                (if is_picture { Inputs::Picture { stride } } else { window }, Cow::Owned(pixels_first(weight)))
+                // With one tap both orders are the same.
+                let weight = if kernel == 1 { Cow::Borrowed(&weight.data) } else { Cow::Owned(pixels_first(weight)) };
+                (if is_picture { Inputs::Picture { stride } } else { window }, weight)
             }
             (Operation::Separable, &[depthwise, pointwise]) => {
                 let weights = DepthwiseWeights::new(&depthwise.data.floats());

@@ -38,9 +38,8 @@ impl Engine {
         &self.plan
     }
 
-    /// Memory for one picture at a time, on any number of rayon's threads.
-    pub fn workspace(&self) -> Workspace {
-        let threads = rayon::current_num_threads();
+    /// Memory for one picture at a time, on at most `threads` threads.
+    pub fn workspace(&self, threads: usize) -> Workspace {
         let largest = self.plan.largest_activation();
         Workspace {
             picture: Buffer::zeros(self.plan.input.elements().div_ceil(LANES)),
@@ -68,18 +67,22 @@ impl Engine {
         pixels: &[f32],
         threads: usize,
         workspace: &'a mut Workspace,
-        visit: &mut dyn FnMut(&Step, Activation) -> Result<()>,
+        visit: &mut (dyn FnMut(&Step, Activation) -> Result<()> + Send),
     ) -> Result<Activation<'a>> {
         let expected = self.plan.input.elements();
         ensure!(pixels.len() == expected, "a picture of {} values, the engine takes {expected}", pixels.len());
         workspace.picture.as_flattened_mut()[..expected].copy_from_slice(pixels);
-        let mut last = 0;
-        for step in &self.plan.steps {
-            run_step(step, &self.plan.weights[step.weights.clone()], threads, workspace);
-            let blocks = &workspace.activations[step.to][..step.out_shape.vectors()];
-            visit(step, Activation { blocks, shape: step.out_shape })?;
-            last = step.to;
-        }
+        // From inside the pool: to hand each step to it from outside would cost two wake-ups a step.
+        let last = rayon::scope(|_| {
+            let mut last = 0;
+            for step in &self.plan.steps {
+                run_step(step, &self.plan.weights[step.weights.clone()], threads, workspace);
+                let blocks = &workspace.activations[step.to][..step.out_shape.vectors()];
+                visit(step, Activation { blocks, shape: step.out_shape })?;
+                last = step.to;
+            }
+            anyhow::Ok(last)
+        })?;
         let shape = self.plan.output;
         Ok(Activation { blocks: &workspace.activations[last][..shape.vectors()], shape })
     }
@@ -95,7 +98,11 @@ impl Engine {
         let threads = rayon::current_num_threads();
         let share = if threads > 1 { pictures.len() / threads } else { 0 };
         let (alone, together) = pictures.split_at(share * threads);
-        workspaces.resize_with(workspaces.len().max(if alone.is_empty() { 1 } else { threads }), || self.workspace());
+        // The first is for pictures across all threads as well.
+        let needed = if alone.is_empty() { 1 } else { threads };
+        for index in workspaces.len()..needed {
+            workspaces.push(self.workspace(if index == 0 { threads } else { 1 }));
+        }
         let run = |pictures: &[&[f32]], threads, workspace: &mut Workspace| {
             let one = |picture: &&[f32]| Ok(self.forward(picture, threads, workspace)?.pooled(pool));
             pictures.iter().map(one).collect::<Result<Vec<_>>>()
@@ -106,8 +113,7 @@ impl Engine {
             let shares = shares.map(|(pictures, workspace)| run(pictures, 1, workspace));
             features.extend(shares.collect::<Result<Vec<_>>>()?.into_iter().flatten());
         }
-        // From inside the pool: to hand each step to it from outside would cost two wake-ups a step.
-        features.extend(rayon::scope(|_| run(together, threads, &mut workspaces[0]))?);
+        features.extend(run(together, threads, &mut workspaces[0])?);
         Ok(features)
     }
 }

@@ -13,6 +13,8 @@ use crate::weights::METADATA_KEY;
 
 /// The data begins at a multiple of this.
 const ALIGNMENT: usize = 8;
+/// The library reads no longer header.
+const MAX_HEADER: usize = 100_000_000;
 
 /// Row by row: of many pictures a second copy would not fit into memory beside the first.
 pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
@@ -28,6 +30,10 @@ pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
     ];
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&Index::of(features))?)]);
     let mut header = serde_json::to_string(&Metadata::new(Some(metadata), tensors)?)?;
+    ensure!(
+        header.len() < MAX_HEADER,
+        "the paths of {count} pictures are more than a safetensors file can hold; write to a name that ends in .npz"
+    );
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(ALIGNMENT) - header.len()));
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;

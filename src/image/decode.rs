@@ -58,27 +58,21 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(explain)
 }
 
-/// The picture that `bytes`, a whole file, holds; the first one where there are several.
+/// The picture that `bytes`, a whole file, holds; the first one where there are several. A large JPEG is
+/// scaled down by 2 or 4 while it is decoded, as long as both sides keep `side` pixels: of 12 megapixels
+/// and more that takes half the time, and a sixteenth of the memory of 48.
 ///
 /// # Errors
 /// In one line with a remedy: if `bytes` is empty, no picture of a known format, truncated, damaged, of an
 /// unsupported kind, or announces more than 200 megapixels or 1 GiB.
-pub fn decode(bytes: &[u8]) -> Result<Picture> {
-    decode_at_least(bytes, usize::MAX)
-}
-
-/// [`decode`], but a large JPEG is scaled down by 2 or 4 while it is decoded, as long as both sides keep
-/// `side` pixels: of 12 megapixels and more that takes half the time, and a sixteenth of the memory
-/// of 48.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_at_least(bytes: &[u8], side: usize) -> Result<Picture> {
+pub fn decode(bytes: &[u8], side: usize) -> Result<Picture> {
     let (format, name) = recognise(bytes)?;
     let outline = if format == ImageFormat::Jpeg { Some(jpeg::Outline::read(bytes)?) } else { None };
     let (picture, orientation) = match outline {
-        Some(outline) if outline.factor(side) > 1 || !outline.suits_zune() => {
-            jpeg::decode_scaled(bytes, &outline, outline.factor(side))?
+        Some(outline) if !outline.suits_zune() => jpeg::decode_scaled(bytes, &outline, outline.factor(side))?,
+        // What the stricter decoder refuses, the other may still read.
+        Some(outline) if outline.factor(side) > 1 => {
+            jpeg::decode_scaled(bytes, &outline, outline.factor(side)).or_else(|_| decode_with(bytes, format, name))?
         }
         _ => decode_with(bytes, format, name)?,
     };

@@ -3,7 +3,8 @@
 //! zune-jpeg 0.5 (behind the `image` crate) is the fast one, but it decodes a truncated file without an
 //! error, and makes garbage of two kinds of valid files: 4:2:0 with a scan per component, and chroma that
 //! is sampled more finely than luma. jpeg-decoder reads both as libjpeg does. So the markers are walked
-//! first. Source: ITU-T T.81, annex B.
+//! first. jpeg-decoder also makes a large picture smaller while it decodes it, which zune-jpeg can't.
+//! Source: ITU-T T.81, annex B.
 
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, GrayImage, RgbImage};
@@ -15,6 +16,8 @@ use super::decode::{check_pixels, truncated_message};
 const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
+/// APP14.
+const ADOBE: u8 = 0xEE;
 
 /// What the markers of the first picture in a file tell.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Outline {
     components: Vec<Component>,
     /// How many components the first scan holds.
     interleaved: usize,
+    /// Whether Adobe's marker says that three components are not luma and chroma.
+    is_adobe_rgb: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +57,7 @@ impl Outline {
     pub fn read(bytes: &[u8]) -> Result<Outline> {
         let mut rest = Reader { bytes, at: 2 };
         let mut outline: Option<Outline> = None;
+        let mut is_adobe_rgb = false;
         loop {
             let marker = rest.marker().with_context(truncated)?;
             match marker {
@@ -67,6 +73,7 @@ impl Outline {
                     check_pixels(frame.width as u64, frame.height as u64)?;
                     outline = Some(frame);
                 }
+                ADOBE => is_adobe_rgb |= segment.starts_with(b"Adobe") && segment.get(11) == Some(&0),
                 START_OF_SCAN => {
                     let data = rest.entropy_coded();
                     let outline = outline
@@ -77,7 +84,8 @@ impl Outline {
                 _ => {}
             }
         }
-        let outline = outline.context("damaged JPEG: it has no frame header; copy the file again")?;
+        let mut outline = outline.context("damaged JPEG: it has no frame header; copy the file again")?;
+        outline.is_adobe_rgb = is_adobe_rgb;
         ensure!(outline.components.iter().all(|component| component.seen), truncated());
         Ok(outline)
     }
@@ -102,6 +110,7 @@ impl Outline {
             },
             components: components.iter().map(component).collect(),
             interleaved: 0,
+            is_adobe_rgb: false,
         })
     }
 
@@ -140,8 +149,14 @@ impl Outline {
 
     /// The largest factor by which decoding may scale down and leave both sides at `side` or more. It
     /// divides both, for a last pixel that is half a pixel would shift all others; and by 8 only the
-    /// mean of a block would be left, rounded once too often.
+    /// mean of a block would be left, rounded once too often. 1 for what jpeg-decoder can't scale, or
+    /// takes for other colours than libjpeg does.
     pub fn factor(&self, side: usize) -> usize {
+        let ids: Vec<u8> = self.components.iter().map(|component| component.id).collect();
+        let is_common = ids.len() == 1 || ids == [1, 2, 3] && !self.is_adobe_rgb;
+        if self.coding == Coding::Other || !is_common {
+            return 1;
+        }
         let fits = |length: usize, factor: &usize| length.is_multiple_of(*factor) && length / factor >= side;
         [4, 2].into_iter().find(|factor| fits(self.width, factor) && fits(self.height, factor)).unwrap_or(1)
     }
@@ -200,8 +215,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The decoder for what zune-jpeg gets wrong, or can't: it computes only every `factor`th pixel of a
-/// block from as many of its coefficients, where `factor` is 1, 2 or 4.
+/// The decoder for what zune-jpeg gets wrong, or can't: with a `factor` of 2 or 4 it makes a smaller
+/// picture, each block from its lowest coefficients.
 pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<(DynamicImage, Orientation)> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     if factor > 1 {
@@ -219,6 +234,12 @@ pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<(
     };
     let info = decoder.info().context("damaged JPEG: it has no frame header; copy the file again")?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let expected = width as usize * height as usize * info.pixel_format.pixel_bytes();
+    ensure!(
+        samples.len() == expected,
+        "damaged JPEG: {} samples, expected {expected}; copy the file again",
+        samples.len()
+    );
     let picture = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, samples).map(DynamicImage::from),
         PixelFormat::RGB24 => RgbImage::from_raw(width, height, samples).map(DynamicImage::from),

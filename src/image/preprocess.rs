@@ -16,8 +16,8 @@ use crate::convention::Convention;
 /// The share of the shorter side that timm's crop keeps (`crop_pct` of `legacy_xception.tf_in1k`).
 const TIMM_CROP_SHARE: f64 = 0.8975;
 
-/// A picture whose sides are at least this many times the network's input may be scaled down before it
-/// is resampled: every pixel of the result is then still a mean of 16 or more.
+/// Pixels a side that a picture keeps for each of the network's input (3.6 under timm, which cuts a
+/// border off) when it is scaled down before it is resampled.
 const OVERSAMPLING: usize = 4;
 
 /// How a picture becomes the network's input; travels inside a model file.

@@ -16,6 +16,11 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(fixtures().join(name)).unwrap()
 }
 
+/// Never scaled down.
+fn decode_whole(bytes: &[u8]) -> anyhow::Result<Picture> {
+    decode(bytes, usize::MAX)
+}
+
 fn expectations<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&fixture(name)).unwrap()
 }

@@ -1,5 +1,5 @@
-//! The pixels of one register tile, packed for [`super::tile`]: a depthwise convolution's results,
-//! or the pixels under an ordinary convolution's kernel; and the max-pool beside them.
+//! The pixels of register tiles, packed for [`super::tile`]: a depthwise convolution's results, or the
+//! pixels under an ordinary convolution's kernel; and the max-pool beside them.
 //!
 //! All take a run of output pixels in row order. The packed pixels are one tile after the other, each
 //! [⌈K/16⌉, rows, 16]; they are written block of channels by block, so that the input is read from
@@ -56,6 +56,11 @@ impl DepthwiseWeights {
             std::array::from_fn(|tap| std::array::from_fn(|lane| channels.get(lane).map_or(0.0, |taps| taps[tap])))
         };
         Self(channels.chunks(LANES).map(block).collect())
+    }
+
+    /// Blocks of 16 channels.
+    pub fn blocks(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Panels {
     isa: Isa,
     channels: usize,
     outputs: usize,
-    /// [⌈N/columns⌉, columns]
+    /// [⌈N/columns⌉, blocks(isa), 16]
     bias: Buffer,
 }
 

@@ -103,7 +103,8 @@ pub fn tile(isa: Isa, tile: &Tile, out: [&mut [Lanes]; MOST_BLOCKS]) {
     if let Some(residual) = tile.residual {
         assert!(residual.iter().zip(&out).all(|(residual, out)| residual.len() == out.len()), "tile residual");
     }
-    // Sums fill 28 of 32 registers, 12 of 16, 24 of 32: the rest hold a row of the panel and a pixel.
+    // Sums fill 12 of 16 registers of AVX2, 28 of 32 of AVX-512, 24 of 32 of NEON: the others hold a row
+    // of the panel and a pixel.
     match isa {
         Isa::Scalar => scalar::tile(tile, out.into_iter().next().unwrap_or_default()),
         #[cfg(target_arch = "x86_64")]

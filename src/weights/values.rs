@@ -75,7 +75,7 @@ pub(super) fn widen<H: Copy + Default>(halves: &[[u8; 2]], from_bytes: fn([u8; 2
 where
     [H]: HalfFloatSliceExt,
 {
-    const BUFFER: usize = 1024;
+    const BUFFER: usize = 256;
     let mut buffer = [H::default(); BUFFER];
     for (halves, out) in halves.chunks(BUFFER).zip(out.chunks_mut(BUFFER)) {
         buffer.iter_mut().zip(halves).for_each(|(buffer, half)| *buffer = from_bytes(*half));

@@ -17,7 +17,7 @@ fn every_lossless_picture_is_pillows_bit_for_bit() {
     let cases: BTreeMap<String, Decoded> = expectations("decode.json");
     assert!(cases.values().filter(|case| case.exact).count() >= 30);
     for (name, expected) in cases.into_iter().filter(|(_, case)| case.exact) {
-        let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let picture = decode_whole(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         assert_eq!((picture.width, picture.height), (expected.width, expected.height), "{name}");
         assert_eq!(sha256(&picture.pixels), expected.sha256, "{name}");
     }
@@ -31,9 +31,9 @@ fn every_jpeg_and_every_cmyk_picture_is_pillows_within_three_levels() {
     let cases: BTreeMap<String, Decoded> = expectations("decode.json");
     assert!(cases.values().filter(|case| !case.exact).count() >= 30);
     for (name, expected) in cases.into_iter().filter(|(_, case)| !case.exact) {
-        let picture = decode(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let picture = decode_whole(&fixture(&name)).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         assert_eq!((picture.width, picture.height), (expected.width, expected.height), "{name}");
-        let reference = decode(&fixture(&format!("expected/{name}.png"))).unwrap();
+        let reference = decode_whole(&fixture(&format!("expected/{name}.png"))).unwrap();
         assert_eq!(sha256(&reference.pixels), expected.sha256, "{name}: the expectation itself is damaged");
         let levels = || picture.pixels.iter().zip(&reference.pixels).map(|(ours, theirs)| ours.abs_diff(*theirs));
         let (most, sum) = (levels().max().unwrap(), levels().map(f64::from).sum::<f64>());
@@ -44,12 +44,12 @@ fn every_jpeg_and_every_cmyk_picture_is_pillows_within_three_levels() {
 
 #[test]
 fn all_eight_orientations_show_the_same_upright_picture_or_its_mirror() {
-    let upright = decode(&fixture("orientation-1.jpg")).unwrap();
+    let upright = decode_whole(&fixture("orientation-1.jpg")).unwrap();
     let at = |picture: &Picture, x: usize, y: usize| picture.pixels[3 * (y * picture.width + x)..][..3].to_vec();
     let (right, bottom) = (upright.width - 1, upright.height - 1);
     // Where EXIF says that the stored first row and column belong; TIFF 6.0, tag 274.
     for (orientation, swapped) in [(2, false), (3, false), (4, false), (5, true), (6, true), (7, true), (8, true)] {
-        let turned = decode(&fixture(&format!("orientation-{orientation}.jpg"))).unwrap();
+        let turned = decode_whole(&fixture(&format!("orientation-{orientation}.jpg"))).unwrap();
         let size = if swapped { (upright.height, upright.width) } else { (upright.width, upright.height) };
         assert_eq!((turned.width, turned.height), size);
         for (x, y) in [(0, 0), (right, 0), (0, bottom), (right, bottom), (3, 2), (9, 11)] {
@@ -70,20 +70,20 @@ fn all_eight_orientations_show_the_same_upright_picture_or_its_mirror() {
 #[test]
 fn the_content_and_not_the_name_tells_the_format() {
     for name in ["extension-lies.png", "extension-lies.jpg"] {
-        assert!(decode(&fixture(name)).is_ok(), "{name}");
+        assert!(decode_whole(&fixture(name)).is_ok(), "{name}");
     }
 }
 
 #[test]
 fn an_unsupported_kind_is_an_error_that_says_what_to_do() {
-    let error = format!("{:#}", decode(&fixture("unsupported-palette.tif")).unwrap_err());
+    let error = format!("{:#}", decode_whole(&fixture("unsupported-palette.tif")).unwrap_err());
     assert!(error.starts_with("unsupported TIFF: ") && error.ends_with("; convert it to JPEG or 8-bit PNG"), "{error}");
 }
 
 /// A photograph enlarged to what a camera makes, as a JPEG.
 fn camera_jpeg(width: usize, height: usize) -> Vec<u8> {
     let sample = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/chelsea.png")).unwrap();
-    let large = resize(&decode(&sample).unwrap(), width, height, Interpolation::Bicubic);
+    let large = resize(&decode_whole(&sample).unwrap(), width, height, Interpolation::Bicubic);
     let mut bytes = Vec::new();
     let encoder = ::image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90);
     let size = [width, height].map(|side| u32::try_from(side).unwrap());
@@ -100,9 +100,9 @@ fn a_large_jpeg_scaled_down_while_it_is_decoded_gives_the_network_the_same_pictu
         let bytes = camera_jpeg(width, height);
         for convention in [Convention::Keras, Convention::Timm] {
             let preprocessing = Preprocessing { convention, interpolation: Interpolation::Bicubic, size: 71 };
-            let scaled = decode_at_least(&bytes, preprocessing.needed_side()).unwrap();
+            let scaled = decode(&bytes, preprocessing.needed_side()).unwrap();
             assert_eq!((scaled.width, scaled.height), (width / factor, height / factor));
-            let (whole, scaled) = (preprocessing.crop(&decode(&bytes).unwrap()), preprocessing.crop(&scaled));
+            let (whole, scaled) = (preprocessing.crop(&decode_whole(&bytes).unwrap()), preprocessing.crop(&scaled));
             let levels = || whole.pixels.iter().zip(&scaled.pixels).map(|(whole, scaled)| whole.abs_diff(*scaled));
             let mean = levels().map(f64::from).sum::<f64>() / whole.pixels.len() as f64;
             let most = levels().max().unwrap();
@@ -114,11 +114,21 @@ fn a_large_jpeg_scaled_down_while_it_is_decoded_gives_the_network_the_same_pictu
 #[test]
 fn a_jpeg_is_not_scaled_below_the_side_that_is_needed_nor_where_single_pixels_are_taken() {
     let bytes = camera_jpeg(600, 400);
-    let size = |side| decode_at_least(&bytes, side).map(|picture| (picture.width, picture.height)).unwrap();
+    let size = |side| decode(&bytes, side).map(|picture| (picture.width, picture.height)).unwrap();
     assert_eq!((size(401), size(201), size(200), size(100)), ((600, 400), (600, 400), (300, 200), (150, 100)));
     let nearest = Preprocessing { convention: Convention::Keras, interpolation: Interpolation::Nearest, size: 71 };
     assert_eq!(size(nearest.needed_side()), (600, 400));
     // Sides that a factor doesn't divide.
-    let odd = decode_at_least(&camera_jpeg(602, 401), 50).unwrap();
+    let odd = decode(&camera_jpeg(602, 401), 50).unwrap();
     assert_eq!((odd.width, odd.height), (602, 401));
+}
+
+#[test]
+fn a_jpeg_whose_colours_only_one_decoder_knows_is_not_scaled() {
+    let jpeg = camera_jpeg(600, 400);
+    let (start, rest) = jpeg.split_at(2);
+    // Adobe's marker, version 100, transform 0: three components that are red, green and blue.
+    let adobe = b"\xFF\xEE\x00\x0EAdobe\x00\x64\x00\x00\x00\x00\x00";
+    let picture = decode(&[start, adobe, rest].concat(), 50).unwrap();
+    assert_eq!((picture.width, picture.height), (600, 400));
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn error(bytes: &[u8]) -> String {
-    let error = format!("{:#}", decode(bytes).expect_err("expected an error"));
+    let error = format!("{:#}", decode_whole(bytes).expect_err("expected an error"));
     assert!(!error.contains('\n'), "{error}");
     error
 }
@@ -47,7 +47,7 @@ fn a_damaged_picture_is_an_error_or_a_picture_but_never_a_panic() {
             if random.below(3) == 0 {
                 bytes.truncate(random.below(bytes.len()) + 1);
             }
-            match std::panic::catch_unwind(|| decode(&bytes)) {
+            match std::panic::catch_unwind(|| decode_whole(&bytes)) {
                 Err(_) => panic!("{name}, round {round}: decode panicked"),
                 Ok(Ok(picture)) => assert_eq!(picture.pixels.len(), 3 * picture.width * picture.height),
                 Ok(Err(error)) => assert!(!format!("{error:#}").contains('\n'), "{name}: {error:#}"),
