@@ -1,10 +1,10 @@
 //! Loops over slices: the operations that Candle lacks or runs too slowly on a CPU.
 //!
-//! What the engine runs ([`convolve`] and what it is made of) is blocked by channels ([`buffer`]) and
-//! takes its instruction set as an argument ([`isa`]); all else: layout is NHWC (letters in the crate's documentation), float32. Each function asserts its
-//! shapes, spreads rows or channels over rayon's threads and runs its loop compiled for the best
-//! instruction set of the machine ([`pulp`]). No result depends on the number of threads: every
-//! output element is summed by one thread in one order.
+//! Layout is NHWC (letters in the crate's documentation), float32. Each function asserts its shapes,
+//! spreads rows or channels over rayon's threads and runs its loop compiled for the best instruction
+//! set of the machine ([`pulp`]). What the engine runs ([`convolve`] and its parts) is blocked by
+//! channels instead ([`buffer`]) and takes its instruction set as an argument ([`isa`]). No result
+//! depends on the number of threads: every output element is summed by one thread in one order.
 
 mod affine;
 pub mod buffer;

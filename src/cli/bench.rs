@@ -89,7 +89,7 @@ impl Bench {
         let operations: usize = engine.plan().steps.iter().map(|step| 2 * step.multiply_adds()).sum();
         let timing = Timing {
             median_ms,
-            min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+            min_ms: least(&times),
             images_per_second: 1e3 * batch.len() as f64 / median_ms,
             gflops: (operations * batch.len()) as f64 / median_ms / 1e6,
             isa: isa.name(),
@@ -167,8 +167,7 @@ impl Bench {
             a.matmul(&b)?;
             Ok(())
         })?;
-        let best = times.into_iter().fold(f64::INFINITY, f64::min);
-        Ok(2e-6 * PEAK_SIDE.pow(3) as f64 / best)
+        Ok(2e-6 * PEAK_SIDE.pow(3) as f64 / least(&times))
     }
 }
 
@@ -183,6 +182,10 @@ fn measure(iterations: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec
         }
     }
     Ok(times)
+}
+
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

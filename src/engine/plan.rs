@@ -15,7 +15,7 @@ use crate::kernel::panels::Panels;
 use crate::kernel::{MaxPool, Nhwc};
 use crate::weights::{Checkpoint, RawTensor, Values};
 
-/// Activations rotate through this many buffers; the picture has one of its own.
+/// Activations rotate through this many buffers; the picture stays where it is.
 pub const BUFFERS: usize = 3;
 
 /// Where a step reads.

@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::plan::{Added, BUFFERS, Place, Plan, Step};
-use crate::kernel::MaxPool;
 use crate::kernel::buffer::{Buffer, LANES, Lanes};
 use crate::kernel::convolve::{Convolve, Residual, Scratch};
 use crate::kernel::gather::Image;
@@ -20,7 +19,6 @@ pub struct Engine {
 /// Buffers of one picture, and the scratch of each thread that works on it.
 #[derive(Debug)]
 pub struct Workspace {
-    picture: Buffer,
     activations: [Buffer; BUFFERS],
     scratch: Vec<Scratch>,
 }
@@ -42,7 +40,6 @@ impl Engine {
     pub fn workspace(&self, threads: usize) -> Workspace {
         let largest = self.plan.largest_activation();
         Workspace {
-            picture: Buffer::zeros(self.plan.input.elements().div_ceil(LANES)),
             activations: std::array::from_fn(|_| Buffer::zeros(largest)),
             scratch: (0..threads).map(|_| Scratch::new(self.plan.isa, self.plan.most_channels())).collect(),
         }
@@ -71,12 +68,11 @@ impl Engine {
     ) -> Result<Activation<'a>> {
         let expected = self.plan.input.elements();
         ensure!(pixels.len() == expected, "a picture of {} values, the engine takes {expected}", pixels.len());
-        workspace.picture.as_flattened_mut()[..expected].copy_from_slice(pixels);
         // From inside the pool: to hand each step to it from outside would cost two wake-ups a step.
         let last = rayon::scope(|_| {
             let mut last = 0;
             for step in &self.plan.steps {
-                run_step(step, &self.plan.weights[step.weights.clone()], threads, workspace);
+                run_step(step, &self.plan.weights[step.weights.clone()], pixels, threads, workspace);
                 let blocks = &workspace.activations[step.to][..step.out_shape.vectors()];
                 visit(step, Activation { blocks, shape: step.out_shape })?;
                 last = step.to;
@@ -166,26 +162,25 @@ impl Activation<'_> {
 }
 
 /// One convolution on `threads` threads at most.
-fn run_step(step: &Step, weights: &[Lanes], threads: usize, workspace: &mut Workspace) {
+fn run_step(step: &Step, weights: &[Lanes], picture: &[f32], threads: usize, workspace: &mut Workspace) {
     // The output's buffer is none of those that the step reads, so it can be taken out meanwhile.
-    let mut out = std::mem::replace(&mut workspace.activations[step.to], Buffer::zeros(0));
-    let Workspace { picture, activations, scratch } = workspace;
-    let pool_input = |pool: &MaxPool| pool.input.h * pool.input.w * pool.input.c.div_ceil(LANES);
-    let x: &[Lanes] = match step.from {
-        Place::Picture => picture,
-        Place::Buffer(buffer) => &activations[buffer][..step.in_shape.vectors()],
-    };
+    let mut out = std::mem::take(&mut workspace.activations[step.to]);
+    let Workspace { activations, scratch } = workspace;
+    let activation = |buffer: usize, shape: Image| &activations[buffer][..shape.vectors()];
     let convolve = Convolve {
         inputs: &step.inputs,
         panels: &step.panels,
         weights,
-        residual: match &step.added {
+        residual: match step.added {
             Added::Nothing => Residual::None,
-            Added::Sum(buffer) => Residual::Sum(&activations[*buffer][..step.out_shape.vectors()]),
-            Added::MaxPool(buffer, pool) => Residual::MaxPool(&activations[*buffer][..pool_input(pool)], *pool),
+            Added::Sum(buffer) => Residual::Sum(activation(buffer, step.out_shape)),
+            Added::MaxPool(buffer, pool) => Residual::MaxPool(activation(buffer, pool.input.into()), pool),
         },
         relu: step.relu,
-        x,
+        x: match step.from {
+            Place::Picture => picture,
+            Place::Buffer(buffer) => activation(buffer, step.in_shape).as_flattened(),
+        },
         x_shape: step.in_shape,
         out_shape: step.out_shape,
     };

@@ -67,13 +67,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// unsupported kind, or announces more than 200 megapixels or 1 GiB.
 pub fn decode(bytes: &[u8], side: usize) -> Result<Picture> {
     let (format, name) = recognise(bytes)?;
-    let outline = if format == ImageFormat::Jpeg { Some(jpeg::Outline::read(bytes)?) } else { None };
-    let (picture, orientation) = match outline {
-        Some(outline) if !outline.suits_zune() => jpeg::decode_scaled(bytes, &outline, outline.factor(side))?,
-        // What the stricter decoder refuses, the other may still read.
-        Some(outline) if outline.factor(side) > 1 => {
-            jpeg::decode_scaled(bytes, &outline, outline.factor(side)).or_else(|_| decode_with(bytes, format, name))?
-        }
+    let (picture, orientation) = match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, side)?,
         _ => decode_with(bytes, format, name)?,
     };
     let mut picture = DynamicImage::ImageRgb8(to_rgb(picture));
@@ -99,6 +94,18 @@ fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
         _ => "not a picture",
     };
     bail!("{kind}: supported formats are JPEG, PNG, WebP, GIF, BMP and TIFF; convert the file or leave it out")
+}
+
+fn decode_jpeg(bytes: &[u8], side: usize) -> Result<(DynamicImage, Orientation)> {
+    let outline = jpeg::Outline::read(bytes)?;
+    let factor = outline.factor(side);
+    let zune = || decode_with(bytes, ImageFormat::Jpeg, "JPEG");
+    match (outline.suits_zune(), factor) {
+        (false, _) => jpeg::decode_scaled(bytes, &outline, factor),
+        (true, 1) => zune(),
+        // What the stricter decoder refuses, the other may still read.
+        (true, _) => jpeg::decode_scaled(bytes, &outline, factor).or_else(|_| zune()),
+    }
 }
 
 fn decode_with(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(DynamicImage, Orientation)> {

@@ -34,9 +34,9 @@ fn ask_for_huge_pages(memory: &[Lanes]) {
 }
 
 /// A slice of vectors, aligned to 64 bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Buffer {
-    /// One vector more than `len`, for the alignment.
+    /// One vector more than `len`, for the alignment; nothing at all by default.
     memory: Vec<Lanes>,
     len: usize,
 }
@@ -49,9 +49,10 @@ impl Buffer {
         Self { memory, len }
     }
 
-    /// Offset of the first cache line, in floats; at most one vector.
+    /// Offset of the first cache line, in floats.
     fn start(&self) -> usize {
-        self.memory.as_flattened().as_ptr().align_offset(size_of::<Lanes>()).min(LANES)
+        let floats = self.memory.as_flattened();
+        floats.as_ptr().align_offset(size_of::<Lanes>()).min(floats.len())
     }
 }
 

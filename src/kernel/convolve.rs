@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::MaxPool;
 use super::buffer::{Buffer, LANES, Lanes};
 use super::gather::{self, Depthwise, DepthwiseWeights, Image, Pooled, Window};
 use super::isa::Isa;
 use super::panels::Panels;
 use super::tile::{self, MOST_BLOCKS, Tile, tile};
 use super::tiles::{Tiles, part};
-use super::{MaxPool, Nhwc};
 use crate::architecture::KERNEL;
 
 /// Vectors of packed inputs, 576 KiB: beside a panel and the next, this fits into a second-level cache
@@ -59,8 +59,8 @@ pub struct Convolve<'a> {
     pub weights: &'a [Lanes],
     pub residual: Residual<'a>,
     pub relu: bool,
-    /// The blocked activation, or for [`Inputs::Picture`] the picture from its first vector on.
-    pub x: &'a [Lanes],
+    /// The blocked activation, or for [`Inputs::Picture`] the picture.
+    pub x: &'a [f32],
     pub x_shape: Image,
     pub out_shape: Image,
 }
@@ -78,7 +78,7 @@ impl Scratch {
     /// Enough for every convolution of up to `channels` input and as many pooled channels.
     pub fn new(isa: Isa, channels: usize) -> Self {
         let tile = tile::packed_len(tile::rows(isa), channels);
-        let buffer = || Buffer::zeros(BLOCK.max(tile) + tile);
+        let buffer = || Buffer::zeros(BLOCK.max(tile));
         Self { tiles: Tiles::default(), packed: buffer(), pooled: buffer() }
     }
 }
@@ -120,35 +120,33 @@ impl Convolve<'_> {
     fn check_input(&self) {
         let Image { c, .. } = self.x_shape;
         let (needed, channels) = match self.inputs {
-            Inputs::Picture { .. } => (self.x_shape.elements().div_ceil(LANES), KERNEL * KERNEL * c),
+            Inputs::Picture { .. } => (self.x_shape.elements(), KERNEL * KERNEL * c),
             Inputs::Depthwise { weights, .. } => {
                 assert!(weights.blocks() == self.x_shape.blocks(), "depthwise weights");
-                (self.x_shape.vectors(), c)
+                (self.x_shape.vectors() * LANES, c)
             }
             Inputs::Window(Window { kernel, .. }) => {
                 assert!(*kernel == 1 || c.is_multiple_of(LANES), "several taps need whole blocks of channels");
-                (self.x_shape.vectors(), kernel * kernel * c)
+                (self.x_shape.vectors() * LANES, kernel * kernel * c)
             }
         };
-        assert!(self.x.len() >= needed && self.panels.channels() == channels, "input");
+        assert!(self.x.len() == needed && self.panels.channels() == channels, "input");
         assert!(self.weights.len() == self.panels.vectors(), "weights");
         let (residual, needed) = match self.residual {
             Residual::None => return,
             Residual::Sum(x) => (x.len(), self.out_shape.vectors()),
-            Residual::MaxPool(x, pool) => {
-                let Nhwc { h, w, c, .. } = pool.input;
-                (x.len(), Image { h, w, c }.vectors())
-            }
+            Residual::MaxPool(x, pool) => (x.len(), Image::from(pool.input).vectors()),
         };
         assert!(residual == needed, "residual");
     }
 
     fn pack(&self, scratch: &mut Scratch) {
-        let (isa, x, image) = (self.panels.isa(), self.x, self.x_shape);
+        let (isa, image) = (self.panels.isa(), self.x_shape);
+        let (x, _) = self.x.as_chunks();
         let Scratch { tiles, packed, .. } = scratch;
         let segments = &tiles.segments[..];
         match self.inputs {
-            Inputs::Picture { stride } => gather::picture(x.as_flattened(), image.w, *stride, segments, packed),
+            Inputs::Picture { stride } => gather::picture(self.x, image.w, *stride, segments, packed),
             Inputs::Depthwise { weights, relu } => {
                 isa.vectorize(Depthwise { x, image, weights, relu: *relu, tiles: segments, packed });
             }
@@ -164,31 +162,29 @@ impl Convolve<'_> {
     fn multiply(&self, scratch: &Scratch, out: &Output) {
         let (isa, channels) = (self.panels.isa(), self.panels.channels());
         let Scratch { tiles, packed, pooled } = scratch;
-        let mut panels = self.weights.chunks_exact(self.panels.panel_vectors()).peekable();
-        let mut index = 0;
-        while let Some(panel) = panels.next() {
-            let next = panels.peek().copied().unwrap_or_default();
+        let panels = self.weights.chunks_exact(self.panels.panel_vectors());
+        let mut following = panels.clone().skip(1);
+        for (index, panel) in panels.enumerate() {
+            let next = following.next().unwrap_or_default();
             let places = self.places(index);
-            for (number, slot) in tiles.slots.iter().enumerate() {
-                let rows = slot.rows();
-                let pixels = &packed[tile::packed_len(slot.first_row, channels)..];
+            for (number, pixels) in tiles.tiles.iter().enumerate() {
+                let packed = &packed[tile::packed_len(pixels.start - tiles.pixels.start, channels)..];
                 let operands = Tile {
-                    rows,
+                    rows: pixels.len(),
                     channels,
-                    pixels: &pixels[..tile::packed_len(rows, channels)],
+                    pixels: &packed[..tile::packed_len(pixels.len(), channels)],
                     panel,
                     bias: self.panels.bias(index),
-                    residual: self.residual_rows(places, &slot.pixels, tiles, pooled),
+                    residual: self.residual_rows(places, pixels, tiles, pooled),
                     relu: self.relu,
                     // Each tile fetches its part of the next panel.
-                    ahead: &next[part(0..next.len(), number, tiles.slots.len())],
+                    ahead: &next[part(0..next.len(), number, tiles.tiles.len())],
                 };
                 // SAFETY: each block of pixels belongs to one thread, which is at this tile only, and
                 // the places differ.
-                let out = places.map(|place| unsafe { out.rows(place, slot.pixels.clone()) });
+                let out = places.map(|place| unsafe { out.rows(place, pixels.clone()) });
                 tile(isa, &operands, out);
             }
-            index += 1;
         }
     }
 

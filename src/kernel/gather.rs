@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::MaxPool;
 use super::buffer::{LANES, Lanes};
 use super::tiles::{Segment, segments};
+use super::{MaxPool, Nhwc};
 use crate::architecture::KERNEL;
 
 const TAPS: usize = KERNEL * KERNEL;
@@ -22,6 +22,12 @@ pub struct Image {
     pub h: usize,
     pub w: usize,
     pub c: usize,
+}
+
+impl From<Nhwc> for Image {
+    fn from(Nhwc { h, w, c, .. }: Nhwc) -> Self {
+        Self { h, w, c }
+    }
 }
 
 impl Image {
@@ -194,11 +200,13 @@ impl WithSimd for Pooled<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (input, output) = (self.pool.input, self.pool.output());
         let blocks = self.x.chunks_exact(input.h * input.w);
-        for (x, packed) in blocks.zip(self.packed.chunks_exact_mut(self.pixels.len())) {
-            for Segment { row, columns, offset, .. } in segments(self.pixels.clone(), output.w) {
+        let count = blocks.len();
+        for (block, x) in blocks.enumerate() {
+            for segment in segments(self.pixels.clone(), 0, output.w) {
                 // A window that hangs over the border sees the border's pixels twice.
-                let rows = self.pool.rows(row).map(|row| &x[row * input.w..][..input.w]);
-                for (column, packed) in columns.zip(&mut packed[offset..]) {
+                let rows = self.pool.rows(segment.row).map(|row| &x[row * input.w..][..input.w]);
+                let packed = &mut self.packed[segment.place(block, count)];
+                for (column, packed) in segment.columns.zip(packed) {
                     let columns = self.pool.columns(column);
                     let packed = S::as_mut_simd_f32s(packed).0;
                     for (part, packed) in packed.iter_mut().enumerate() {

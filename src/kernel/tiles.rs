@@ -6,15 +6,9 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Tiles {
     pub pixels: Range<usize>,
-    pub slots: Vec<Slot>,
+    /// The pixels of each tile.
+    pub tiles: Vec<Range<usize>>,
     pub segments: Vec<Segment>,
-}
-
-/// A tile's pixels, and how many rows the tiles before it have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    pub pixels: Range<usize>,
-    pub first_row: usize,
 }
 
 /// The part of a tile that lies in one row of the image.
@@ -26,12 +20,6 @@ pub struct Segment {
     pub first_row: usize,
     pub rows: usize,
     pub offset: usize,
-}
-
-impl Slot {
-    pub fn rows(&self) -> usize {
-        self.pixels.len()
-    }
 }
 
 impl Segment {
@@ -46,25 +34,24 @@ impl Segment {
 impl Tiles {
     /// Cuts `pixels` of an image `width` wide into `count` tiles, at most one for each pixel.
     pub fn cut(&mut self, pixels: Range<usize>, count: usize, width: usize) {
-        self.slots.clear();
+        self.tiles.clear();
         self.segments.clear();
         for index in 0..count {
             let tile = part(pixels.clone(), index, count);
-            let first_row = tile.start - pixels.start;
-            self.segments.extend(segments(tile.clone(), width).map(|segment| Segment { first_row, ..segment }));
-            self.slots.push(Slot { pixels: tile, first_row });
+            self.segments.extend(segments(tile.clone(), tile.start - pixels.start, width));
+            self.tiles.push(tile);
         }
         self.pixels = pixels;
     }
 }
 
-/// The parts of a run of pixels that lie in one row of an image each.
-pub fn segments(pixels: Range<usize>, width: usize) -> impl Iterator<Item = Segment> {
+/// The parts of a tile that lie in one row of an image each; `first_row` rows of tiles are before it.
+pub fn segments(pixels: Range<usize>, first_row: usize, width: usize) -> impl Iterator<Item = Segment> {
     let rows = pixels.len();
     (pixels.start / width..pixels.end.div_ceil(width)).map(move |row| {
         let (start, end) = (pixels.start.max(row * width), pixels.end.min((row + 1) * width));
         let (columns, offset) = (start - row * width..end - row * width, start - pixels.start);
-        Segment { row, columns, first_row: 0, rows, offset }
+        Segment { row, columns, first_row, rows, offset }
     })
 }
 
@@ -84,10 +71,10 @@ mod tests {
         for (start, len, rows) in [(0, 1, 4), (3, 9, 4), (5, 361, 14), (0, 27, 14), (7, 100, 6)] {
             tiles.cut(start..start + len, usize::div_ceil(len, rows), 19);
             let mut covered = start;
-            for slot in &tiles.slots {
-                assert!((1..=rows).contains(&slot.rows()));
-                assert_eq!((slot.pixels.start, slot.first_row), (covered, covered - start));
-                covered = slot.pixels.end;
+            for tile in &tiles.tiles {
+                assert!((1..=rows).contains(&tile.len()));
+                assert_eq!(tile.start, covered);
+                covered = tile.end;
             }
             assert_eq!(covered, start + len);
         }

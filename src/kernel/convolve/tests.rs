@@ -1,6 +1,7 @@
 //! Each fused convolution against its formula in float64, one value at a time.
 
 use super::*;
+use crate::kernel::Nhwc;
 use crate::kernel::testing::{largest_difference, values};
 
 /// [H,W,C] in blocks of channels, zeros beyond C.
@@ -63,12 +64,8 @@ fn check(inputs: &Inputs, depthwise: &[f32], image: Image, out_shape: Image) {
     let unpooled = values(6, height * width * n);
     let pooled = crate::kernel::max_pool(&unpooled, pool);
     let input = match inputs {
-        Inputs::Picture { .. } => {
-            let mut picture = Buffer::zeros(image.elements().div_ceil(LANES));
-            picture.as_flattened_mut()[..x.len()].copy_from_slice(&x);
-            picture
-        }
-        Inputs::Depthwise { .. } | Inputs::Window(_) => blocked(&x, image),
+        Inputs::Picture { .. } => x.clone(),
+        Inputs::Depthwise { .. } | Inputs::Window(_) => blocked(&x, image).as_flattened().to_vec(),
     };
     let blocked_residual = blocked(&residual, out_shape);
     let blocked_pool = blocked(&unpooled, Image { h: height, w: width, c: n });
