@@ -41,6 +41,9 @@ pub const XCEPTION: [Module; 14] = [
     separable(14, 1024, &[1536, 2048]),
 ];
 
+/// Keras' numbers of the blocks.
+pub const BLOCKS: std::ops::RangeInclusive<usize> = 1..=XCEPTION.len();
+
 /// One module: a stack of convolutions and what surrounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Module {
@@ -159,6 +162,11 @@ impl Module {
         channels.enumerate().map(|(index, (i, o))| self.convolution(index, i, o)).collect()
     }
 
+    /// The stacked convolutions, then the shortcut's.
+    fn all_convolutions(&self) -> Vec<Convolution> {
+        self.convolutions().into_iter().chain(self.shortcut()).collect()
+    }
+
     fn convolution(&self, index: usize, in_channels: usize, out_channels: usize) -> Convolution {
         let position = index + 1;
         let operation = match self.kind {
@@ -256,7 +264,7 @@ impl Convolution {
 
 /// Every convolution of the base in the order of the table, a module's shortcut after its stack.
 pub fn convolutions() -> Vec<Convolution> {
-    XCEPTION.iter().flat_map(|m| m.convolutions().into_iter().chain(m.shortcut())).collect()
+    XCEPTION.iter().flat_map(Module::all_convolutions).collect()
 }
 
 /// Side of the last feature map for a square input of `size`.
@@ -266,7 +274,13 @@ pub fn feature_map_size(size: usize) -> usize {
 
 /// Every tensor of the base, in the order of the table.
 pub fn tensors() -> Vec<TensorSpec> {
-    convolutions().iter().flat_map(Convolution::tensors).collect()
+    tensors_of(BLOCKS)
+}
+
+/// The tensors of some blocks, in the order of the table.
+pub fn tensors_of(blocks: std::ops::RangeInclusive<usize>) -> Vec<TensorSpec> {
+    let modules = XCEPTION.iter().filter(|module| blocks.contains(&module.block));
+    modules.flat_map(Module::all_convolutions).flat_map(|convolution| convolution.tensors()).collect()
 }
 
 #[cfg(test)]

@@ -24,6 +24,24 @@ impl Convention {
         }
     }
 
+    /// The share that a running average of batch normalisation keeps of itself at each training step
+    /// (Keras' `momentum`; PyTorch's counts the other way round, 0.1).
+    pub fn batch_norm_momentum(self) -> f64 {
+        match self {
+            Convention::Keras => 0.99,
+            Convention::Timm => 0.9,
+        }
+    }
+
+    /// The factor from a batch's biased variance over `count` values to what goes into the running
+    /// average: PyTorch takes the unbiased variance there.
+    pub fn running_variance_factor(self, count: usize) -> f64 {
+        match self {
+            Convention::Keras => 1.0,
+            Convention::Timm => count as f64 / (count as f64 - 1.0).max(1.0),
+        }
+    }
+
     /// Rows (or columns) of padding before the first pixel of a 3×3/2 max-pool over `size` pixels;
     /// what is needed after the last one follows from the output size, `size / 2` rounded up.
     pub fn max_pool_padding(self, size: usize) -> usize {

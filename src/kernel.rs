@@ -7,6 +7,7 @@
 //! depends on the number of threads: every output element is summed by one thread in one order.
 
 mod affine;
+mod batch_norm;
 pub mod buffer;
 pub mod convolve;
 mod depthwise;
@@ -16,14 +17,17 @@ mod max_pool;
 pub mod panels;
 mod patches;
 mod process;
+mod product;
 pub mod tile;
 mod tiles;
 
-pub use affine::{affine, affine_backward};
-pub use depthwise::{depthwise, depthwise_backward_weight};
+pub use affine::{relu_backward, shift};
+pub use batch_norm::{Normalisation, Statistics, batch_norm, batch_norm_backward, statistics};
+pub use depthwise::{depthwise, depthwise_backward_input, depthwise_backward_taps};
 pub use max_pool::{MaxPool, max_pool, max_pool_backward};
 pub use patches::{Patches, patches, patches_backward};
 pub use process::prepare_process;
+pub use product::{Matrix, product, scale_rows};
 
 /// Shape of an activation: N images of H×W pixels with C channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

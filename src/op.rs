@@ -8,11 +8,13 @@ mod custom;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, OnceLock};
+
 use candle_core::{Device, Result, Tensor};
 
 use crate::architecture::KERNEL;
-use crate::kernel::{MaxPool, Nhwc, Patches};
-use custom::{AffineOp, DepthwiseOp, MaxPoolOp, PatchesOp};
+use crate::kernel::{MaxPool, Nhwc, Patches, Statistics};
+use custom::{BatchNormOp, ConvolutionOp, MaxPoolOp, Product, SeparableOp};
 
 /// Which implementation computes what Candle has no fast operation for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +25,60 @@ pub enum Backend {
     Candle,
 }
 
+/// A constant factor and summand for each channel, [C].
+#[derive(Debug, Clone)]
+pub struct Affine {
+    pub scale: Tensor,
+    pub shift: Tensor,
+}
+
+/// What stands before and after a convolution. With the kernels no gradient reaches the affine map.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Not for [`Backend::convolution`].
+    pub relu_before: bool,
+    pub affine: Option<&'a Affine>,
+    /// Only behind an affine map.
+    pub relu_after: bool,
+}
+
+impl Around<'_> {
+    fn product(&self) -> Result<Product> {
+        let (scale, shift) = match self.affine {
+            Some(Affine { scale, shift }) => (scale.to_vec1()?, shift.to_vec1()?),
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(Product { scale, shift, relu: self.relu_after })
+    }
+
+    fn finish(&self, mut y: Tensor) -> Result<Tensor> {
+        if let Some(Affine { scale, shift }) = self.affine {
+            y = y.broadcast_mul(scale)?.broadcast_add(shift)?;
+        }
+        if self.relu_after { y.relu() } else { Ok(y) }
+    }
+}
+
 impl Backend {
     pub fn for_device(device: &Device) -> Self {
         if device.is_cpu() { Backend::Kernel } else { Backend::Candle }
     }
 
-    /// Depthwise 3×3 convolution, stride 1, padding 1.
+    /// Depthwise 3×3 convolution with padding 1, then a pointwise one.
     ///
-    /// Shapes: `x` [N,H,W,C], `weight` [C,1,3,3], result [N,H,W,C].
-    pub fn depthwise(self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let taps = weight.flatten_from(1)?.t()?.contiguous()?;
+    /// Shapes: `x` [N,H,W,C], `depthwise` [C,1,3,3], `pointwise` [O,C,1,1], result [N,H,W,O].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn separable(self, x: &Tensor, depthwise: &Tensor, pointwise: &Tensor, around: Around) -> Result<Tensor> {
+        let taps = depthwise.flatten_from(1)?.t()?.contiguous()?;
         match self {
-            Backend::Kernel => x.contiguous()?.apply_op2(&taps, DepthwiseOp),
+            Backend::Kernel => {
+                let op = SeparableOp { relu_before: around.relu_before, product: around.product()? };
+                x.contiguous()?.apply_op3(&taps, &pointwise.contiguous()?, op)
+            }
             Backend::Candle => {
+                let x = if around.relu_before { x.relu()? } else { x.clone() };
                 let (_, h, w, _) = x.dims4()?;
                 let padded = x.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
                 let views = shifted_views(&padded, KERNEL, 1, (h, w))?;
@@ -43,7 +86,63 @@ impl Backend {
                 for (tap, view) in views.iter().enumerate().skip(1) {
                     sum = (sum + view.broadcast_mul(&taps.get(tap)?)?)?;
                 }
-                Ok(sum)
+                around.finish(matrix_product(&sum, &pointwise.flatten_from(1)?)?)
+            }
+        }
+    }
+
+    /// Ordinary convolution without padding: the pixels under the kernel, then a matrix product.
+    ///
+    /// Shapes: `x` [N,H,W,C], `weight` [O,C,K,K], result [N,H',W',O] with H' = (H − K) / stride + 1.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn convolution(self, x: &Tensor, weight: &Tensor, stride: usize, around: Around) -> Result<Tensor> {
+        let patches = Patches { input: nhwc(x)?, kernel: weight.dim(2)?, stride };
+        let Nhwc { h, w, .. } = patches.output();
+        let weight = weight.permute((0, 2, 3, 1))?.flatten_from(1)?.contiguous()?;
+        match self {
+            Backend::Kernel => {
+                x.contiguous()?.apply_op2(&weight, ConvolutionOp { patches, product: around.product()? })
+            }
+            Backend::Candle => {
+                let columns = Tensor::cat(&shifted_views(x, patches.kernel, stride, (h, w))?, 3)?;
+                around.finish(matrix_product(&columns, &weight)?)
+            }
+        }
+    }
+
+    /// Batch normalisation by the batch's own statistics, then a ReLU if asked for. The statistics are
+    /// mean and biased variance.
+    ///
+    /// Shapes: `x` and the result [N,H,W,C], `gamma` and `beta` [C].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn batch_norm(
+        self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        epsilon: f64,
+        relu: bool,
+    ) -> Result<(Tensor, Statistics)> {
+        match self {
+            Backend::Kernel => {
+                let statistics = Arc::new(OnceLock::new());
+                let op = BatchNormOp { epsilon: epsilon as f32, relu, statistics: Arc::clone(&statistics) };
+                let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
+                let found = statistics.get().cloned();
+                Ok((y, found.ok_or_else(|| candle_core::Error::Msg("a batch without statistics".into()))?))
+            }
+            Backend::Candle => {
+                let centred = x.broadcast_sub(&x.mean_keepdim((0, 1, 2))?)?;
+                let variance = centred.sqr()?.mean_keepdim((0, 1, 2))?;
+                let mean = x.detach().mean((0, 1, 2))?.to_vec1()?;
+                let statistics = Statistics { mean, variance: variance.flatten_all()?.to_vec1()? };
+                let y = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+                let y = y.broadcast_mul(gamma)?.broadcast_add(beta)?;
+                Ok((if relu { y.relu()? } else { y }, statistics))
             }
         }
     }
@@ -51,6 +150,9 @@ impl Backend {
     /// 3×3 max-pool with stride 2 and `padding` rows and columns before the first.
     ///
     /// Shapes: `x` [N,H,W,C], result [N, ⌈H/2⌉, ⌈W/2⌉, C].
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
     pub fn max_pool(self, x: &Tensor, padding: (usize, usize)) -> Result<Tensor> {
         let pool = MaxPool { input: nhwc(x)?, padding };
         let Nhwc { h, w, .. } = pool.output();
@@ -64,38 +166,11 @@ impl Backend {
             }
         }
     }
-
-    /// Ordinary convolution without padding: the pixels under the kernel, then a matrix product.
-    ///
-    /// Shapes: `x` [N,H,W,C], `weight` [O,C,K,K], result [N,H',W',O] with H' = (H − K) / stride + 1.
-    pub fn convolution(self, x: &Tensor, weight: &Tensor, stride: usize) -> Result<Tensor> {
-        let patches = Patches { input: nhwc(x)?, kernel: weight.dim(2)?, stride };
-        let Nhwc { h, w, .. } = patches.output();
-        let columns = match self {
-            Backend::Kernel => x.contiguous()?.apply_op1(PatchesOp(patches))?,
-            Backend::Candle => Tensor::cat(&shifted_views(x, patches.kernel, stride, (h, w))?, 3)?,
-        };
-        let weight = weight.permute((0, 2, 3, 1))?.flatten_from(1)?;
-        pointwise(&columns, &weight)
-    }
-
-    /// `x · scale + shift` with a factor and a summand for each channel.
-    ///
-    /// Shapes: `x` [N,H,W,C], `scale` and `shift` [C], result [N,H,W,C].
-    pub fn affine(self, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
-        match self {
-            Backend::Kernel => x.contiguous()?.apply_op3(scale, shift, AffineOp),
-            Backend::Candle => x.broadcast_mul(scale)?.broadcast_add(shift),
-        }
-    }
 }
 
-/// Pointwise (1×1) convolution: a matrix product over the channels.
-///
-/// Shapes: `x` [N,H,W,C], `weight` [O,C] (or [O,C,1,1]), result [N,H,W,O].
-pub fn pointwise(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// Shapes: `x` [N,H,W,C], `weight` [O,C], result [N,H,W,O].
+fn matrix_product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
-    let weight = weight.flatten_from(1)?;
     let y = x.contiguous()?.reshape((n * h * w, c))?.matmul(&weight.t()?)?;
     y.reshape((n, h, w, weight.dim(0)?))
 }

@@ -6,23 +6,58 @@
 mod layers;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
-use crate::architecture::{self, FEATURES, MIN_INPUT_SIZE, Module, ModuleKind, XCEPTION};
+use crate::architecture::{self, BLOCKS, FEATURES, MIN_INPUT_SIZE, Module, ModuleKind, XCEPTION};
 use crate::convention::Convention;
+use crate::kernel::Statistics;
 use crate::op::Backend;
 use crate::weights::{Checkpoint, Pool};
-use layers::Convolution;
+use layers::{Convolution, Relus};
 
-/// The network without its classifier.
+/// The network without its classifier, or a run of its blocks.
 #[derive(Debug)]
 pub struct Xception {
     modules: Vec<XceptionModule>,
     device: Device,
     convention: Convention,
     backend: Backend,
+}
+
+/// Where batch normalisation takes its statistics from.
+#[derive(Debug)]
+pub enum Norm {
+    /// The running averages that are part of the weights.
+    Running,
+    /// The batch in hand; what was found is kept here, layer by layer.
+    Batch(Vec<BatchStatistics>),
+}
+
+/// Statistics of a batch in front of one batch norm.
+#[derive(Debug, Clone)]
+pub struct BatchStatistics {
+    /// timm's name of the batch norm.
+    pub name: String,
+    /// Values of each channel.
+    pub count: usize,
+    pub statistics: Statistics,
+}
+
+impl BatchStatistics {
+    /// Takes these statistics into the running averages, [C] each.
+    pub fn average_into(&self, mean: &mut [f32], variance: &mut [f32], convention: Convention) {
+        let kept = convention.batch_norm_momentum();
+        let average = |running: &mut [f32], batch: &[f32], factor: f64| {
+            for (running, batch) in running.iter_mut().zip(batch) {
+                *running = (f64::from(*running) * kept + f64::from(*batch) * factor * (1.0 - kept)) as f32;
+            }
+        };
+        average(mean, &self.statistics.mean, 1.0);
+        average(variance, &self.statistics.variance, convention.running_variance_factor(self.count));
+    }
 }
 
 /// A row of the table with its weights.
@@ -39,8 +74,16 @@ impl Xception {
     /// # Errors
     /// Names the tensor that is missing or misshapen.
     pub fn new(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+        Self::of_blocks(checkpoint, BLOCKS, device)
+    }
+
+    /// Some blocks of the backbone of `checkpoint`, in Keras' numbers.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing or misshapen.
+    pub fn of_blocks(checkpoint: &Checkpoint, blocks: RangeInclusive<usize>, device: &Device) -> Result<Self> {
         let mut tensors = HashMap::new();
-        for spec in architecture::tensors() {
+        for spec in architecture::tensors_of(blocks.clone()) {
             let raw = checkpoint
                 .tensors
                 .get(&spec.name)
@@ -49,14 +92,19 @@ impl Xception {
             tensors.insert(spec.name, tensor);
         }
         let convention = checkpoint.metadata.convention;
-        Self::from_tensors(&tensors, convention, Backend::for_device(device))
+        Self::from_tensors(&tensors, blocks, convention, Backend::for_device(device))
     }
 
-    /// The network over `tensors` (timm's names and layout), which may be Candle variables.
+    /// Some blocks over `tensors` (timm's names and layout), which may be Candle variables.
     ///
     /// # Errors
     /// Names the tensor that is missing or misshapen.
-    pub fn from_tensors(tensors: &HashMap<String, Tensor>, convention: Convention, backend: Backend) -> Result<Self> {
+    pub fn from_tensors(
+        tensors: &HashMap<String, Tensor>,
+        blocks: RangeInclusive<usize>,
+        convention: Convention,
+        backend: Backend,
+    ) -> Result<Self> {
         let build = |convolution| Convolution::new(&convolution, tensors, convention);
         let module = |table: &Module| {
             Ok(XceptionModule {
@@ -65,7 +113,8 @@ impl Xception {
                 shortcut: table.shortcut().map(build).transpose()?,
             })
         };
-        let modules = XCEPTION.iter().map(module).collect::<Result<_>>()?;
+        let modules = XCEPTION.iter().filter(|table| blocks.contains(&table.block));
+        let modules = modules.map(module).collect::<Result<_>>()?;
         let device = tensors.values().next().context("no tensors")?.device().clone();
         Ok(Self { modules, device, convention, backend })
     }
@@ -81,7 +130,17 @@ impl Xception {
     /// # Errors
     /// If `x` is too small or has another shape.
     pub fn forward_features(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_stages(x, &mut |_, _| Ok(()))
+        self.forward(x, &mut Norm::Running)
+    }
+
+    /// The output of the last of these blocks.
+    ///
+    /// Shapes: `x` [N,H,W,C], C being the input channels of the first of these blocks.
+    ///
+    /// # Errors
+    /// If `x` is too small or has another shape.
+    pub fn forward(&self, x: &Tensor, norm: &mut Norm) -> Result<Tensor> {
+        self.run(x, norm, &mut |_, _| Ok(()))
     }
 
     /// [`Self::forward_features`], showing `visit` the activation after each stage by Keras' name:
@@ -91,14 +150,21 @@ impl Xception {
     /// # Errors
     /// Those of `visit`, and if `x` is too small or has another shape.
     pub fn forward_stages(&self, x: &Tensor, visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>) -> Result<Tensor> {
+        self.run(x, &mut Norm::Running, visit)
+    }
+
+    fn run(&self, x: &Tensor, norm: &mut Norm, visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>) -> Result<Tensor> {
         let (_, h, w, c) = x.dims4()?;
+        let first = self.modules.first().context("no blocks")?.table;
+        let smallest = if first.block == 1 { MIN_INPUT_SIZE } else { 1 };
         ensure!(
-            h >= MIN_INPUT_SIZE && w >= MIN_INPUT_SIZE && c == 3,
-            "input of {h}×{w} pixels with {c} channels, expected at least {MIN_INPUT_SIZE}×{MIN_INPUT_SIZE} with 3"
+            h >= smallest && w >= smallest && c == first.in_channels,
+            "input of {h}×{w} pixels with {c} channels, expected at least {smallest}×{smallest} with {}",
+            first.in_channels
         );
         let mut x = x.clone();
         for module in &self.modules {
-            x = self.forward_module(module, x, visit)?;
+            x = self.forward_module(module, x, norm, visit)?;
         }
         Ok(x)
     }
@@ -107,32 +173,32 @@ impl Xception {
         &self,
         module: &XceptionModule,
         x: Tensor,
+        norm: &mut Norm,
         visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         match module.table.kind {
             ModuleKind::Ordinary | ModuleKind::Separable => {
+                let relus = Relus { before: false, after: true };
                 module.convolutions.iter().zip(module.table.convolutions()).try_fold(x, |x, (convolution, table)| {
-                    let x = convolution.forward(&x, self.backend)?.relu()?;
+                    let x = convolution.forward(&x, self.backend, relus, norm)?;
                     visit(&table.keras, &x)?;
                     Ok(x)
                 })
             }
             ModuleKind::Residual { .. } | ModuleKind::Identity => {
-                let y = self.forward_residual(module, &x)?;
+                let y = self.forward_residual(module, &x, norm)?;
                 visit(&module.table.name(), &y)?;
                 Ok(y)
             }
         }
     }
 
-    fn forward_residual(&self, module: &XceptionModule, x: &Tensor) -> Result<Tensor> {
+    fn forward_residual(&self, module: &XceptionModule, x: &Tensor, norm: &mut Norm) -> Result<Tensor> {
         let leading_relu = module.table.kind != ModuleKind::Residual { leading_relu: false };
         let mut y = x.clone();
         for (index, convolution) in module.convolutions.iter().enumerate() {
-            if index > 0 || leading_relu {
-                y = y.relu()?;
-            }
-            y = convolution.forward(&y, self.backend)?;
+            let relus = Relus { before: index > 0 || leading_relu, after: false };
+            y = convolution.forward(&y, self.backend, relus, norm)?;
         }
         let Some(shortcut) = &module.shortcut else {
             return Ok((y + x)?);
@@ -140,7 +206,8 @@ impl Xception {
         let (_, h, w, _) = y.dims4()?;
         let padding = (self.convention.max_pool_padding(h), self.convention.max_pool_padding(w));
         let y = self.backend.max_pool(&y, padding)?;
-        Ok((y + shortcut.forward(x, self.backend)?)?)
+        let shortcut = shortcut.forward(x, self.backend, Relus { before: false, after: false }, norm)?;
+        Ok((y + shortcut)?)
     }
 }
 

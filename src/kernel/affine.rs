@@ -1,59 +1,58 @@
-//! A factor and a summand per channel: batch normalisation with fixed statistics.
+//! What follows a convolution's product: a summand per channel and the ReLU, and the ReLU's gradient.
 
 use rayon::prelude::*;
 
 use super::vectorized;
 
-/// Pixels that one task handles.
-const PIXEL_BLOCK: usize = 64;
+/// Values that one task handles.
+const BLOCK: usize = 1 << 14;
 
-/// `y[p,c] = x[p,c] · scale[c] + shift[c]`.
+/// `y[p,c] + shift[c]`, rectified if `relu`, in place.
 ///
-/// Shapes: `x` and the result [P,C] for P pixels, `scale` and `shift` [C].
+/// Shapes: `y` [P,C] for P pixels, `shift` [C].
 ///
-/// Panics if a slice does not have its shape.
-pub fn affine(x: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f32> {
-    let c = scale.len();
-    assert_eq!(shift.len(), c, "affine shift");
-    assert!(c > 0 && x.len().is_multiple_of(c), "affine input");
-    let mut y = vec![0.0; x.len()];
-    let blocks = y.par_chunks_mut(PIXEL_BLOCK * c).zip(x.par_chunks(PIXEL_BLOCK * c));
-    blocks.for_each(|(y, x)| {
+/// # Panics
+/// If `y` is no whole number of pixels.
+pub fn shift(y: &mut [f32], shift: &[f32], relu: bool) {
+    let c = shift.len();
+    assert!(c > 0 && y.len().is_multiple_of(c), "pixels to shift");
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    y.par_chunks_mut(BLOCK.div_ceil(c) * c).for_each(|y| {
         vectorized(
             #[inline(always)]
             || {
-                for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                    for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                        *y = x * scale + shift;
+                for y in y.chunks_exact_mut(c) {
+                    for (y, shift) in y.iter_mut().zip(shift) {
+                        let sum = *y + shift;
+                        // A NaN stays one, as in `f32::max` it would not.
+                        *y = if sum < floor { floor } else { sum };
                     }
                 }
             },
         );
     });
-    y
 }
 
-/// `(dscale, dshift)`: per channel the sums of `dy · x` and of `dy` over the pixels.
+/// The gradient in front of a ReLU, given the one behind it: `dy` where the ReLU's output or input `y`
+/// is above zero.
 ///
-/// Shapes: `x` and `dy` [P,C], the results [C].
-///
-/// Panics if a slice does not have its shape.
-pub fn affine_backward(x: &[f32], dy: &[f32], c: usize) -> (Vec<f32>, Vec<f32>) {
-    assert!(c > 0 && x.len().is_multiple_of(c), "affine input");
-    assert_eq!(x.len(), dy.len(), "affine gradient");
-    let (mut dscale, mut dshift) = (vec![0.0; c], vec![0.0; c]);
-    vectorized(
-        #[inline(always)]
-        || {
-            for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                for (((dscale, dshift), x), dy) in dscale.iter_mut().zip(dshift.iter_mut()).zip(x).zip(dy) {
-                    *dscale += x * dy;
-                    *dshift += dy;
+/// # Panics
+/// If the lengths differ.
+pub fn relu_backward(dy: &[f32], y: &[f32]) -> Vec<f32> {
+    assert_eq!(dy.len(), y.len(), "gradient of a ReLU");
+    let mut dx = vec![0.0; dy.len()];
+    let blocks = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
+    blocks.for_each(|((dx, dy), y)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                    *dx = if *y > 0.0 { *dy } else { 0.0 };
                 }
-            }
-        },
-    );
-    (dscale, dshift)
+            },
+        );
+    });
+    dx
 }
 
 #[cfg(test)]
@@ -61,13 +60,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_channel_has_its_own_factor_and_summand() {
-        assert_eq!(affine(&[1., 2., 3., 4.], &[10., 100.], &[1., -1.]), [11., 199., 31., 399.]);
+    fn each_channel_has_its_own_summand() {
+        let mut y = [1., 2., 3., -4.];
+        shift(&mut y, &[10., 1.], false);
+        assert_eq!(y, [11., 3., 13., -3.]);
+        shift(&mut y, &[0., 0.], true);
+        assert_eq!(y, [11., 3., 13., 0.]);
     }
 
     #[test]
-    fn gradients_are_summed_over_the_pixels() {
-        let (dscale, dshift) = affine_backward(&[1., 2., 3., 4.], &[1., 10., 2., 20.], 2);
-        assert_eq!((dscale, dshift), (vec![7., 100.], vec![3., 30.]));
+    fn what_is_not_a_number_passes_a_relu() {
+        let mut y = [f32::NAN];
+        shift(&mut y, &[0.], true);
+        assert!(y[0].is_nan());
+    }
+
+    #[test]
+    fn a_gradient_passes_a_relu_where_its_output_is_above_zero() {
+        assert_eq!(relu_backward(&[1., 2., 3.], &[0., 5., -1.]), [0., 2., 0.]);
     }
 }

@@ -1,106 +1,153 @@
-//! Depthwise 3×3 convolution, stride 1, padding 1, and the gradient of its weights.
+//! Depthwise 3×3 convolution, stride 1, padding 1, of an input that may pass a ReLU first; and its
+//! gradients.
 //!
 //! The gradient of its input is the same convolution with the kernel turned by 180°.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{Nhwc, inside, vectorized};
 use crate::architecture::KERNEL;
 
-/// Channels that one task of the weight gradient handles; a multiple of every vector width.
-const CHANNEL_BLOCK: usize = 64;
+const TAPS: usize = KERNEL * KERNEL;
 
-/// `y[n,h,w,c] = Σ x[n,h+i−1,w+j−1,c] · weight[3i+j,c]`, zeros beyond the border.
+/// Rows of an image whose weight gradient is summed at once.
+const ROW_BLOCK: usize = 8;
+
+/// `y[n,h,w,c] = Σ x[n,h+i−1,w+j−1,c] · taps[3i+j,c]`, zeros beyond the border; of the rectified `x` if
+/// `relu`.
 ///
-/// Shapes: `x` and the result [N,H,W,C], `weight` [9,C].
+/// Shapes: `x` and the result [N,H,W,C], `taps` [9,C].
 ///
-/// Panics if a slice does not have its shape.
-pub fn depthwise(x: &[f32], shape: Nhwc, weight: &[f32]) -> Vec<f32> {
+/// # Panics
+/// If a slice does not have its shape.
+pub fn depthwise(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool) -> Vec<f32> {
     assert_eq!(x.len(), shape.elements(), "depthwise input");
-    assert_eq!(weight.len(), KERNEL * KERNEL * shape.c, "depthwise weight");
+    assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(shape.row().max(1)).enumerate().for_each(|(row, y)| {
-        let (image, h) = (row / shape.h, row % shape.h);
-        let image = &x[image * shape.image()..][..shape.image()];
         vectorized(
             #[inline(always)]
-            || depthwise_row(image, shape, h, weight, y),
+            || depthwise_row(x, shape, row, taps, floor, y),
         );
     });
     y
 }
 
-#[inline(always)]
-fn depthwise_row(image: &[f32], shape: Nhwc, h: usize, weight: &[f32], y: &mut [f32]) {
-    let c = shape.c;
-    for (w, y) in y.chunks_exact_mut(c).enumerate() {
-        for i in inside(h as isize - 1, KERNEL, shape.h) {
-            let row = &image[(h + i - 1) * shape.row()..][..shape.row()];
-            for j in inside(w as isize - 1, KERNEL, shape.w) {
-                let x = &row[(w + j - 1) * c..][..c];
-                let weight = &weight[(KERNEL * i + j) * c..][..c];
-                for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
-                    *y += x * weight;
-                }
-            }
-        }
-    }
-}
-
-/// `dweight[3i+j,c] = Σ x[n,h+i−1,w+j−1,c] · dy[n,h,w,c]`.
+/// Gradient of [`depthwise`]'s input.
 ///
-/// Shapes: `x` and `dy` [N,H,W,C], the result [9,C].
+/// Shapes: `x`, `dy` and the result [N,H,W,C], `taps` [9,C].
 ///
-/// Panics if a slice does not have its shape.
-pub fn depthwise_backward_weight(x: &[f32], dy: &[f32], shape: Nhwc) -> Vec<f32> {
+/// # Panics
+/// If a slice does not have its shape.
+pub fn depthwise_backward_input(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool, dy: &[f32]) -> Vec<f32> {
     assert_eq!(x.len(), shape.elements(), "depthwise input");
     assert_eq!(dy.len(), shape.elements(), "depthwise gradient");
-    let c = shape.c;
-    let blocks: Vec<Vec<f32>> = (0..c.div_ceil(CHANNEL_BLOCK))
-        .into_par_iter()
-        .map(|block| {
-            let first = block * CHANNEL_BLOCK;
-            let channels = first..c.min(first + CHANNEL_BLOCK);
-            vectorized(
-                #[inline(always)]
-                || backward_weight_block(x, dy, shape, channels),
-            )
-        })
-        .collect();
-    let mut dweight = vec![0.0; KERNEL * KERNEL * c];
-    for (block, sums) in blocks.iter().enumerate() {
-        let width = sums.len() / (KERNEL * KERNEL);
-        for (tap, sums) in sums.chunks_exact(width).enumerate() {
-            dweight[tap * c + block * CHANNEL_BLOCK..][..width].copy_from_slice(sums);
-        }
-    }
-    dweight
+    assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
+    let turned: Vec<f32> = taps.chunks_exact(shape.c).rev().flatten().copied().collect();
+    let mut dx = vec![0.0; x.len()];
+    dx.par_chunks_mut(shape.row().max(1)).enumerate().for_each(|(row, dx)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                depthwise_row(dy, shape, row, &turned, f32::NEG_INFINITY, dx);
+                if relu {
+                    let x = &x[row * shape.row()..][..dx.len()];
+                    dx.iter_mut().zip(x).for_each(|(dx, x)| *dx = if *x > 0.0 { *dx } else { 0.0 });
+                }
+            },
+        );
+    });
+    dx
 }
 
-/// The [9, channels] part of the weight gradient.
+/// Row `row` of all the images' rows. Values of `x` below `floor` count as `floor`.
 #[inline(always)]
-fn backward_weight_block(x: &[f32], dy: &[f32], shape: Nhwc, channels: std::ops::Range<usize>) -> Vec<f32> {
-    let (c, width) = (shape.c, channels.len());
-    let mut sums = vec![0.0; KERNEL * KERNEL * width];
-    for n in 0..shape.n {
-        for h in 0..shape.h {
-            for i in inside(h as isize - 1, KERNEL, shape.h) {
-                let x_row = n * shape.image() + (h + i - 1) * shape.row();
-                let dy_row = n * shape.image() + h * shape.row();
-                for w in 0..shape.w {
-                    let dy = &dy[dy_row + w * c + channels.start..][..width];
-                    for j in inside(w as isize - 1, KERNEL, shape.w) {
-                        let x = &x[x_row + (w + j - 1) * c + channels.start..][..width];
-                        let sums = &mut sums[(KERNEL * i + j) * width..][..width];
-                        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                            *sum += x * dy;
-                        }
+fn depthwise_row(x: &[f32], shape: Nhwc, row: usize, taps: &[f32], floor: f32, y: &mut [f32]) {
+    let c = shape.c;
+    let (image, h) = (&x[row / shape.h * shape.image()..][..shape.image()], row % shape.h);
+    let rows = inside(h as isize - 1, KERNEL, shape.h);
+    for (w, y) in y.chunks_exact_mut(c).enumerate() {
+        let columns = inside(w as isize - 1, KERNEL, shape.w);
+        let input = |i: usize, j: usize| &image[(h + i - 1) * shape.row() + (w + j - 1) * c..][..c];
+        if rows.len() * columns.len() == TAPS {
+            let x: [&[f32]; TAPS] = std::array::from_fn(|tap| input(tap / KERNEL, tap % KERNEL));
+            let taps: [&[f32]; TAPS] = std::array::from_fn(|tap| &taps[tap * c..][..c]);
+            for (channel, y) in y.iter_mut().enumerate() {
+                let mut sum = 0.0;
+                for (x, taps) in x.iter().zip(&taps) {
+                    let x = if x[channel] < floor { floor } else { x[channel] };
+                    sum += x * taps[channel];
+                }
+                *y = sum;
+            }
+        } else {
+            for i in rows.clone() {
+                for j in columns.clone() {
+                    let taps = &taps[(KERNEL * i + j) * c..][..c];
+                    for ((y, x), tap) in y.iter_mut().zip(input(i, j)).zip(taps) {
+                        let x = if *x < floor { floor } else { *x };
+                        *y += x * tap;
                     }
                 }
             }
         }
     }
-    sums
+}
+
+/// Gradient of [`depthwise`]'s taps: `dtaps[3i+j,c] = Σ x[n,h+i−1,w+j−1,c] · dy[n,h,w,c]`.
+///
+/// Shapes: `x` and `dy` [N,H,W,C], the result [9,C].
+///
+/// # Panics
+/// If a slice does not have its shape.
+pub fn depthwise_backward_taps(x: &[f32], shape: Nhwc, relu: bool, dy: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), shape.elements(), "depthwise input");
+    assert_eq!(dy.len(), shape.elements(), "depthwise gradient");
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let blocks = shape.h.div_ceil(ROW_BLOCK);
+    let partial = |block: usize| {
+        let (n, first) = (block / blocks, block % blocks * ROW_BLOCK);
+        let image = n * shape.image()..(n + 1) * shape.image();
+        let mut sums = vec![0.0; TAPS * shape.c];
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = first..shape.h.min(first + ROW_BLOCK);
+                backward_taps_rows(&x[image.clone()], &dy[image], shape, rows, floor, &mut sums);
+            },
+        );
+        sums
+    };
+    let partials: Vec<Vec<f32>> = (0..shape.n * blocks).into_par_iter().map(partial).collect();
+    let mut dtaps = vec![0.0; TAPS * shape.c];
+    for partial in partials {
+        dtaps.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += partial);
+    }
+    dtaps
+}
+
+/// Adds the part of the taps' gradient that comes from `rows` of an image.
+#[inline(always)]
+fn backward_taps_rows(x: &[f32], dy: &[f32], shape: Nhwc, rows: Range<usize>, floor: f32, sums: &mut [f32]) {
+    let c = shape.c;
+    for h in rows {
+        for w in 0..shape.w {
+            let dy = &dy[h * shape.row() + w * c..][..c];
+            for i in inside(h as isize - 1, KERNEL, shape.h) {
+                for j in inside(w as isize - 1, KERNEL, shape.w) {
+                    let x = &x[(h + i - 1) * shape.row() + (w + j - 1) * c..][..c];
+                    let sums = &mut sums[(KERNEL * i + j) * c..][..c];
+                    for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                        let x = if *x < floor { floor } else { *x };
+                        *sum += x * dy;
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -137,22 +184,40 @@ mod tests {
         for shape in SHAPES {
             let (x, weight) = (values(1, shape.elements()), values(2, 9 * shape.c));
             // The same nine products in the same order: at most a contraction's rounding apart.
-            assert!(largest_difference(&depthwise(&x, shape, &weight), &oracle(&x, shape, &weight)) < 1e-6);
+            for relu in [false, true] {
+                let rectified: Vec<f32> = x.iter().map(|&x| if relu { x.max(0.0) } else { x }).collect();
+                let (found, expected) = (depthwise(&x, shape, &weight, relu), oracle(&rectified, shape, &weight));
+                assert!(largest_difference(&found, &expected) < 1e-6);
+            }
         }
     }
 
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
     #[test]
-    fn the_weight_gradient_is_the_derivative_of_the_linear_map() {
-        // ⟨dy, depthwise(x, e)⟩ for each unit weight e is that weight's gradient.
-        let shape = Nhwc { n: 2, h: 4, w: 3, c: 67 };
-        let (x, dy) = (values(3, shape.elements()), values(4, shape.elements()));
-        let dweight = depthwise_backward_weight(&x, &dy, shape);
-        for index in [0, 66, 67, 5 * 67 + 64, 9 * 67 - 1] {
-            let mut unit = vec![0.0; 9 * shape.c];
-            unit[index] = 1.0;
-            let y = oracle(&x, shape, &unit);
-            let expected: f32 = y.iter().zip(&dy).map(|(y, dy)| y * dy).sum();
-            assert!((dweight[index] - expected).abs() < 1e-5, "{index}");
+    fn gradients_are_the_derivatives_of_the_map() {
+        for shape in SHAPES {
+            let (x, taps) = (values(3, shape.elements()), values(4, TAPS * shape.c));
+            let dy = values(5, shape.elements());
+            for relu in [false, true] {
+                let rectified: Vec<f32> = x.iter().map(|&x| if relu { x.max(0.0) } else { x }).collect();
+                // The map is linear in the taps: ⟨dy, depthwise(x, unit)⟩ is that tap's gradient.
+                let dtaps = depthwise_backward_taps(&x, shape, relu, &dy);
+                for index in [0, taps.len() / 2, taps.len() - 1] {
+                    let mut unit = vec![0.0; taps.len()];
+                    unit[index] = 1.0;
+                    assert!((dtaps[index] - dot(&oracle(&rectified, shape, &unit), &dy)).abs() < 1e-5, "{index}");
+                }
+                // And in the rectified input, where the ReLU lets it pass.
+                let dx = depthwise_backward_input(&x, shape, &taps, relu, &dy);
+                for index in [0, x.len() / 2, x.len() - 1] {
+                    let mut unit = vec![0.0; x.len()];
+                    unit[index] = if relu && x[index] <= 0.0 { 0.0 } else { 1.0 };
+                    assert!((dx[index] - dot(&oracle(&unit, shape, &taps), &dy)).abs() < 1e-5, "{index}");
+                }
+            }
         }
     }
 }

@@ -94,24 +94,33 @@ pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], pool: MaxPool) -> Vec
     let mut dx = vec![0.0; x.len()];
     let images = dx.par_chunks_mut(input.image().max(1)).zip(x.par_chunks(input.image().max(1)));
     images.enumerate().for_each(|(n, (dx, x))| {
-        for pixel in 0..output.h * output.w {
-            let at = n * output.image() + pixel * output.c;
-            let (y, dy) = (&y[at..][..output.c], &dy[at..][..output.c]);
-            backward_window(pool.window(pixel / output.w, pixel % output.w), x, dx, y, dy);
-        }
+        let (y, dy) = (&y[n * output.image()..], &dy[n * output.image()..]);
+        let mut left = vec![0.0; output.c];
+        vectorized(
+            #[inline(always)]
+            || {
+                for pixel in 0..output.h * output.w {
+                    let at = pixel * output.c;
+                    left.copy_from_slice(&dy[at..][..output.c]);
+                    let window = pool.window(pixel / output.w, pixel % output.w);
+                    backward_window(window, x, dx, &y[at..][..output.c], &mut left);
+                }
+            },
+        );
     });
     dx
 }
 
-fn backward_window(window: impl Iterator<Item = usize>, x: &[f32], dx: &mut [f32], y: &[f32], dy: &[f32]) {
-    let mut open = vec![true; y.len()];
+/// Gives each channel's gradient in `left` to the first pixel that has the window's maximum.
+#[inline(always)]
+fn backward_window(window: impl Iterator<Item = usize>, x: &[f32], dx: &mut [f32], y: &[f32], left: &mut [f32]) {
     for pixel in window {
-        let offset = pixel * y.len();
-        for c in 0..y.len() {
-            if open[c] && x[offset + c] == y[c] {
-                dx[offset + c] += dy[c];
-                open[c] = false;
-            }
+        let x = &x[pixel * y.len()..][..y.len()];
+        let dx = &mut dx[pixel * y.len()..][..y.len()];
+        for (((x, y), dx), left) in x.iter().zip(y).zip(dx).zip(&mut *left) {
+            let is_largest = x == y;
+            *dx += if is_largest { *left } else { 0.0 };
+            *left = if is_largest { 0.0 } else { *left };
         }
     }
 }

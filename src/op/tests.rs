@@ -7,13 +7,31 @@ use super::*;
 type Operation = fn(Backend, &[Var]) -> Result<Tensor>;
 
 /// Name, shapes of the inputs, the operation.
-const OPERATIONS: [(&str, &[&[usize]], Operation); 5] = [
-    ("depthwise", &[&[2, 5, 4, 19], &[19, 1, 3, 3]], |b, v| b.depthwise(&v[0], &v[1])),
+const OPERATIONS: [(&str, &[&[usize]], Operation); 8] = [
+    ("separable", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| b.separable(&v[0], &v[1], &v[2], PLAIN)),
+    ("separable, affine", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| {
+        b.separable(&v[0], &v[1], &v[2], Around { affine: Some(&affine(7)), ..PLAIN })
+    }),
     ("max-pool, padding 1", &[&[2, 6, 7, 5]], |b, v| b.max_pool(&v[0], (1, 1))),
     ("max-pool, SAME", &[&[1, 6, 7, 5]], |b, v| b.max_pool(&v[0], (0, 1))),
-    ("convolution", &[&[2, 7, 8, 3], &[4, 3, 3, 3]], |b, v| b.convolution(&v[0], &v[1], 2)),
-    ("affine", &[&[2, 3, 3, 7], &[7], &[7]], |b, v| b.affine(&v[0], &v[1], &v[2])),
+    ("convolution", &[&[2, 7, 8, 3], &[4, 3, 3, 3]], |b, v| b.convolution(&v[0], &v[1], 2, PLAIN)),
+    ("batch norm", &[&[2, 5, 4, 7], &[7], &[7]], |b, v| Ok(b.batch_norm(&v[0], &v[1], &v[2], 1e-3, false)?.0)),
+    // From here on with ReLUs, whose bends finite differences may step over.
+    ("separable, ReLUs", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| {
+        b.separable(&v[0], &v[1], &v[2], Around { relu_before: true, affine: Some(&affine(7)), relu_after: true })
+    }),
+    ("batch norm, ReLU", &[&[2, 5, 4, 7], &[7], &[7]], |b, v| Ok(b.batch_norm(&v[0], &v[1], &v[2], 1e-3, true)?.0)),
 ];
+/// Operations that are smooth, or linear between bends far apart.
+const SMOOTH: usize = 6;
+
+const PLAIN: Around = Around { relu_before: false, affine: None, relu_after: false };
+
+fn affine(channels: usize) -> Affine {
+    let tensor =
+        |seed| Tensor::from_vec(crate::kernel::testing::values(seed, channels), channels, &Device::Cpu).unwrap();
+    Affine { scale: tensor(7), shift: tensor(8) }
+}
 
 fn inputs(shapes: &[&[usize]]) -> Vec<Var> {
     let var = |(seed, shape): (usize, &&[usize])| {
@@ -63,7 +81,7 @@ fn kernels_and_candle_operations_agree_on_gradients() {
 
 #[test]
 fn gradients_are_the_slopes_that_finite_differences_show() {
-    for (name, shapes, operation) in OPERATIONS {
+    for (name, shapes, operation) in &OPERATIONS[..SMOOTH] {
         let inputs = inputs(shapes);
         let loss_of = |inputs: &[Var]| {
             let y = operation(Backend::Kernel, inputs).unwrap();
@@ -74,7 +92,7 @@ fn gradients_are_the_slopes_that_finite_differences_show() {
             let gradient = gradients.get(input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let values = input.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for element in [0, values.len() / 2, values.len() - 1] {
-                // Every operation is linear in each element (max-pool piecewise): a small
+                // Nearly every operation is linear in each element (max-pool piecewise): a small
                 // step keeps the maxima, float32 sums of some hundred terms set the tolerance.
                 let step = 1e-2;
                 let moved = |by: f32| {
@@ -90,4 +108,24 @@ fn gradients_are_the_slopes_that_finite_differences_show() {
             }
         }
     }
+}
+
+#[test]
+fn statistics_of_a_batch_are_the_same_by_either_backend() {
+    let inputs = inputs(&[&[2, 5, 4, 7], &[7], &[7]]);
+    let of = |backend: Backend| backend.batch_norm(&inputs[0], &inputs[1], &inputs[2], 1e-3, false).unwrap().1;
+    let (kernel, candle) = (of(Backend::Kernel), of(Backend::Candle));
+    for (a, b) in [(&kernel.mean, &candle.mean), (&kernel.variance, &candle.variance)] {
+        assert!(crate::kernel::testing::largest_difference(a, b) < 1e-6);
+    }
+}
+
+#[test]
+fn what_takes_part_in_no_gradient_gets_none() {
+    let inputs = inputs(&[&[1, 4, 4, 3], &[3, 1, 3, 3], &[2, 3, 1, 1]]);
+    let x = inputs[0].as_detached_tensor();
+    let y = Backend::Kernel.separable(&x, &inputs[1], &inputs[2], PLAIN).unwrap();
+    let gradients = loss(&y).backward().unwrap();
+    assert!(gradients.get(&x).is_none());
+    assert!(gradients.get(&inputs[1]).is_some() && gradients.get(&inputs[2]).is_some());
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 
+use super::{BatchStatistics, Norm};
 use crate::architecture::{self, Operation};
 use crate::convention::Convention;
-use crate::op::{Backend, pointwise};
+use crate::op::{Affine, Around, Backend};
 
 /// An ordinary or separable convolution, then batch normalisation.
 #[derive(Debug)]
@@ -20,6 +21,13 @@ pub struct Convolution {
 enum Kernel {
     Ordinary { weight: Tensor, stride: usize },
     Separable { depthwise: Tensor, pointwise: Tensor },
+}
+
+/// The ReLUs that a convolution stands between.
+#[derive(Debug, Clone, Copy)]
+pub struct Relus {
+    pub before: bool,
+    pub after: bool,
 }
 
 impl Convolution {
@@ -42,6 +50,7 @@ impl Convolution {
             Operation::Separable => Kernel::Separable { depthwise: next()?, pointwise: next()? },
         };
         let batch_norm = BatchNorm {
+            name: table.timm_bn.clone(),
             weight: next()?,
             bias: next()?,
             running_mean: next()?,
@@ -52,18 +61,33 @@ impl Convolution {
     }
 
     /// Shapes: `x` [N,H,W,in], result [N,H',W',out].
-    pub fn forward(&self, x: &Tensor, backend: Backend) -> Result<Tensor> {
-        let y = match &self.kernel {
-            Kernel::Ordinary { weight, stride } => backend.convolution(x, weight, *stride)?,
-            Kernel::Separable { depthwise, pointwise: weight } => pointwise(&backend.depthwise(x, depthwise)?, weight)?,
+    pub fn forward(&self, x: &Tensor, backend: Backend, relus: Relus, norm: &mut Norm) -> Result<Tensor> {
+        let convolve = |around: Around| match &self.kernel {
+            Kernel::Ordinary { weight, stride } => backend.convolution(x, weight, *stride, around),
+            Kernel::Separable { depthwise, pointwise } => backend.separable(x, depthwise, pointwise, around),
         };
-        self.batch_norm.forward(&y, backend)
+        let relu_before = relus.before;
+        match norm {
+            Norm::Running => {
+                let affine = self.batch_norm.affine()?;
+                Ok(convolve(Around { relu_before, affine: Some(&affine), relu_after: relus.after })?)
+            }
+            Norm::Batch(found) => {
+                let y = convolve(Around { relu_before, affine: None, relu_after: false })?;
+                let BatchNorm { name, weight, bias, epsilon, .. } = &self.batch_norm;
+                let (y, statistics) = backend.batch_norm(&y, weight, bias, *epsilon, relus.after)?;
+                let (n, h, w, _) = y.dims4()?;
+                found.push(BatchStatistics { name: name.clone(), count: n * h * w, statistics });
+                Ok(y)
+            }
+        }
     }
 }
 
-/// Batch normalisation with the statistics of pretraining; every tensor is [C].
+/// Every tensor is [C].
 #[derive(Debug)]
 struct BatchNorm {
+    name: String,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -72,9 +96,10 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn forward(&self, x: &Tensor, backend: Backend) -> Result<Tensor> {
+    /// Batch normalisation with the running statistics.
+    fn affine(&self) -> Result<Affine> {
         let scale = (&self.weight / (&self.running_var + self.epsilon)?.sqrt()?)?;
         let shift = (&self.bias - (&self.running_mean * &scale)?)?;
-        Ok(backend.affine(x, &scale, &shift)?)
+        Ok(Affine { scale, shift })
     }
 }

@@ -3,6 +3,7 @@
 mod classify;
 mod extract_features;
 mod finetune;
+mod gradients;
 mod hub;
 mod parity;
 mod weights_files;

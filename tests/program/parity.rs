@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::support::program::{Desk, root, sample};
 use candle_core::{Device, Tensor};
+use xcept::architecture::BLOCKS;
 use xcept::convention::Convention;
 use xcept::kernel::isa::Isa;
 use xcept::op::Backend;
@@ -51,7 +52,7 @@ fn the_fallback_for_other_devices_agrees_too() {
             (name.clone(), Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), &Device::Cpu).unwrap())
         };
         let tensors: HashMap<_, _> = bundled(convention).tensors.iter().map(tensor).collect();
-        let network = Xception::from_tensors(&tensors, convention, Backend::Candle).unwrap();
+        let network = Xception::from_tensors(&tensors, BLOCKS, convention, Backend::Candle).unwrap();
         assert_agrees(&network, convention);
     }
 }

@@ -8,6 +8,8 @@ out of ../../../weights, so the references hold for the very numbers that the te
 
     stages-CONVENTION.safetensors    `input` [1,77,84,3] in [-1,1] and the activation after stages, NHWC.
                                      77 and 84 make the max-pools see even and odd, unequal sizes.
+    gradients.safetensors            with timm: gradients of Σ features · `direction` for two patches, with the
+                                     batch norms frozen and in training; see gradients() for what is kept.
     features-CONVENTION.safetensors  `features` [1,2048] of samples/chelsea.png, from the file on:
                                      Pillow's decoding and resampling, and the framework's own transform.
 """
@@ -127,9 +129,10 @@ def timm():
         return hook
 
     sources = {"block1_conv2": "bn2", "block14_sepconv1": "bn3", "block14_sepconv2": "bn4"}
+    hooks = []
     for stage in STAGES:
         source = sources.get(stage) or f"block{int(stage.removeprefix('block')) - 1}"
-        network.get_submodule(source).register_forward_hook(keep(stage, stage in sources))
+        hooks.append(network.get_submodule(source).register_forward_hook(keep(stage, stage in sources)))
     with torch.inference_mode():
         pixels = input_pixels()
         stages["avg_pool"] = network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy().copy()
@@ -142,6 +145,43 @@ def timm():
         kept = dict(stages)
         features = network(picture).numpy()
     save("timm", kept, features)
+    for hook in hooks:
+        hook.remove()
+    gradients(network)
+
+
+def gradients(network):
+    """For each tensor `MODE/NAME` up to 64 of its gradient's values, evenly spread from the first to the last,
+    and `MODE/NAME#norm`; MODE is `frozen` or `batch`. With batch statistics also the running averages after
+    the step, as `batch/NAME`, spread likewise."""
+    import torch
+
+    patches = [Image.open(ROOT / "samples" / name).convert("RGB").resize((SIZE[1], SIZE[0]), Image.BICUBIC)
+               for name in ("chelsea.png", "beagle.jpg")]
+    pixels = np.stack([np.asarray(patch, "float32") / 127.5 - 1.0 for patch in patches])
+    direction = np.random.default_rng(7).standard_normal((2, 2048)).astype("float32")
+    kept = {"input": pixels, "direction": direction}
+
+    def keep(name, values):
+        values = values.detach().numpy().reshape(-1)
+        spread = np.linspace(0, len(values) - 1, min(len(values), 64)).astype(int)
+        kept[name] = values[spread].copy()
+
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for mode in ("frozen", "batch"):
+        network.train()
+        for norm in norms:
+            norm.train(mode == "batch")
+        network.zero_grad()
+        features = network(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+        (features * torch.from_numpy(direction)).sum().backward()
+        for name, parameter in network.named_parameters():
+            keep(f"{mode}/{name}", parameter.grad)
+            kept[f"{mode}/{name}#norm"] = parameter.grad.norm().reshape(1).numpy().copy()
+    for name, buffer in network.named_buffers():
+        if not name.endswith("num_batches_tracked"):
+            keep(f"batch/{name}", buffer)
+    save_file(kept, HERE / "gradients.safetensors")
 
 
 if __name__ == "__main__":
