@@ -2,16 +2,21 @@
 //!
 //! `decode` → [`Picture`] (upright, RGB) → [`resize`] → [`Preprocessing::apply`]. Decoding stands in one
 //! place, so a picture means the same to every command; the resampling is Pillow's bit for bit, for the
-//! pretrained weights were trained and published with it.
+//! pretrained weights were trained and published with it. While a network is trained, an [`Augmentation`]
+//! stands before [`Preprocessing::normalise`].
 
+mod augment;
 mod decode;
 mod jpeg;
 mod preprocess;
 mod resample;
+mod sheet;
 
+pub use augment::{Augmentation, generator};
 pub use decode::{EXTENSIONS, decode, read};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
+pub use sheet::{contact_sheet, png};
 
 /// A picture as a viewer shows it: turned upright, RGB, transparency dropped.
 #[derive(Clone, PartialEq, Eq)]

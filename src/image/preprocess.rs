@@ -49,7 +49,16 @@ impl Preprocessing {
     /// # Panics
     /// If the picture has no pixels or `size` is 0.
     pub fn apply(&self, picture: &Picture) -> Vec<f32> {
-        self.crop(picture).pixels.iter().map(|sample| f32::from(*sample) / 127.5 - 1.0).collect()
+        self.normalise(&self.crop(picture))
+    }
+
+    /// The network's input from the picture that [`Self::crop`] or an augmentation made of it.
+    ///
+    /// # Panics
+    /// If the picture is not `size`×`size`.
+    pub fn normalise(&self, square: &Picture) -> Vec<f32> {
+        assert_eq!((square.width, square.height), (self.size, self.size), "the network's input");
+        square.pixels.iter().map(|sample| f32::from(*sample) / 127.5 - 1.0).collect()
     }
 
     /// Sides that a picture needs so that scaling it down beforehand leaves the network's input as it is,

@@ -25,12 +25,12 @@ fn expectations<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&fixture(name)).unwrap()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The same picture as `pattern` in `make.py`: squares of hash noise among gradients.
-fn pattern([width, height]: [usize; 2]) -> Picture {
+pub(super) fn pattern([width, height]: [usize; 2]) -> Picture {
     let mut pixels = Vec::with_capacity(3 * width * height);
     for y in 0..height as u32 {
         for x in 0..width as u32 {
@@ -49,3 +49,4 @@ mod decoding;
 mod hostile;
 mod preprocessing;
 mod resizing;
+mod sheets;
