@@ -12,7 +12,7 @@
 //! [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
 //! [`kernel`] → [`architecture`], [`convention`]
 //!
-//! Beside them stand [`batches`], [`interrupt`], [`output`] and [`terminal`], which know no network.
+//! Beside them stand [`batches`], [`interrupt`], [`output`], [`plot`] and [`terminal`], which know no network.
 
 pub mod architecture;
 pub mod batches;
@@ -30,6 +30,7 @@ pub mod labels;
 pub mod network;
 pub mod op;
 pub mod output;
+pub mod plot;
 pub mod reference;
 pub mod terminal;
 pub mod train;
