@@ -6,12 +6,14 @@
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
+use crate::dataset::Input;
 use crate::head::Head;
-use crate::network::FeatureExtractor;
+use crate::network::{self, FeatureExtractor};
 use crate::weights::{
     Checkpoint, HeadMetadata, Source,
     hub::{self, Hub},
 };
+use crate::{batches, image};
 
 #[derive(Debug)]
 pub struct Classifier {
@@ -53,34 +55,54 @@ impl Classifier {
         Ok(Self { extractor, head, metadata })
     }
 
-    pub fn extractor(&self) -> &FeatureExtractor {
-        &self.extractor
-    }
-
     /// What results call the model.
     pub fn name(&self) -> &str {
         &self.metadata.name
     }
 
-    pub fn class_name(&self, class: usize) -> &str {
-        &self.metadata.class_names[class]
+    /// Names of the classes in the order of the logits.
+    pub fn class_names(&self) -> &[String] {
+        &self.metadata.class_names
     }
 
-    /// The class's WordNet id, if it is one of ImageNet's.
-    pub fn class_id(&self, class: usize) -> Option<&str> {
-        self.metadata.class_ids.as_ref().map(|ids| ids[class].as_str())
+    /// The classes' WordNet ids, if they are ImageNet's.
+    pub fn class_ids(&self) -> Option<&[String]> {
+        self.metadata.class_ids.as_deref()
     }
 
-    /// The `top` likeliest classes of each picture, likeliest first.
-    ///
-    /// Shapes: each of `pixels` [size,size,3] as [`crate::image::Preprocessing::apply`] makes them.
+    /// Index of the class that has this name, or this WordNet id.
+    pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
+        let find = |names: &[String]| names.iter().position(|name| name == name_or_id);
+        find(self.class_names()).or_else(|| find(self.class_ids()?))
+    }
+
+    /// Reads and classifies `inputs` a batch at a time. `consume` gets each batch, in order, with
+    /// the probabilities [K] of each picture or why it could not be read.
     ///
     /// # Errors
-    /// If the network refuses its input.
-    pub fn classify(&self, pixels: &[&[f32]], top: usize) -> Result<Vec<Vec<Prediction>>> {
-        let features = self.extractor.forward(pixels)?;
-        let probabilities = self.head.probabilities(&features)?.to_vec2::<f32>()?;
-        Ok(probabilities.iter().map(|row| likeliest(row, top)).collect())
+    /// Those of `consume`, and if the network refuses its input.
+    pub fn classify(
+        &self,
+        inputs: &[Input],
+        mut consume: impl FnMut(&[Input], Vec<Result<Vec<f32>>>) -> Result<()>,
+    ) -> Result<()> {
+        let prepare = |input: &Input| self.extractor.prepare(&image::read(&input.path)?);
+        batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
+            consume(batch, self.probabilities(prepared)?)
+        })
+    }
+
+    /// Probabilities of the pictures that could be read, all through the network at once, and the
+    /// errors of the others in their places.
+    fn probabilities(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Vec<f32>>>> {
+        let pixels: Vec<&[f32]> = prepared.iter().filter_map(|pixels| pixels.as_deref().ok()).collect();
+        if pixels.is_empty() {
+            return Ok(prepared);
+        }
+        let features = self.extractor.forward(&pixels)?;
+        let mut rows = self.head.probabilities(&features)?.to_vec2::<f32>()?.into_iter();
+        let mut row = |_| rows.next().context("a picture without probabilities");
+        Ok(prepared.into_iter().map(|pixels| pixels.and_then(&mut row)).collect())
     }
 }
 
@@ -101,8 +123,8 @@ fn load_backbone(model: &Checkpoint, hub: &Hub, progress: hub::Progress) -> Resu
     Ok(backbone.with_convention(model.metadata.convention))
 }
 
-/// Sorted by falling probability, equal ones by class.
-fn likeliest(probabilities: &[f32], top: usize) -> Vec<Prediction> {
+/// The `top` likeliest classes, likeliest first, equally likely ones by class.
+pub fn likeliest(probabilities: &[f32], top: usize) -> Vec<Prediction> {
     let mut predictions: Vec<Prediction> =
         probabilities.iter().enumerate().map(|(class, &probability)| Prediction { class, probability }).collect();
     predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.class.cmp(&b.class)));

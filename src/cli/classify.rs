@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Context, Status, model};
-use crate::classifier::{Classifier, Prediction};
-use crate::convention::Convention;
+use super::model::ClassifierArguments;
+use super::{Context, Status};
+use crate::classifier::{self, Classifier, Prediction};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
-use crate::{batches, image, network, terminal};
+use crate::terminal;
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -21,12 +21,8 @@ pub struct Classify {
     /// Pictures, folders (with all below them), or - for a list of paths on stdin
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// auto, imagenet, cats-vs-dogs, a model file, or OWNER/REPO[@REVISION] on the hub
-    #[arg(long, short, default_value = "auto", env = "XCEPT_MODEL", hide_env_values = true)]
-    model: String,
-    /// Numbers that the weights were trained with, where the file says something else
-    #[arg(long, value_name = "CONVENTION")]
-    convention: Option<Convention>,
+    #[command(flatten)]
+    classifier: ClassifierArguments,
     /// How many classes to name for each picture
     #[arg(long, short = 'k', default_value = "5", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
@@ -63,10 +59,7 @@ impl Classify {
             output::refuse_unwritable(output, existing)?;
             output::refuse_input(output, inputs.iter().map(|input| input.path.as_path()))?;
         }
-        let checkpoint = model::load_classifier(&self.model, context, self.convention)?;
-        let bar = context.terminal.download("backbone");
-        let classifier = Classifier::new(checkpoint, &context.hub, &model::progress(&bar), &context.device)?;
-        bar.finish_and_clear();
+        let classifier = self.classifier.open(context)?;
 
         let classify = |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, file), context);
         let unreadable = match &self.output {
@@ -98,22 +91,14 @@ impl Classify {
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install()?;
         let mut unreadable = 0;
-        let prepare =
-            |input: &Input| -> Result<Vec<f32>> { classifier.extractor().prepare(&image::read(&input.path)?) };
-        batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
+        classifier.classify(inputs, |batch, probabilities| {
             interrupt::check(|| "the results so far have been written".to_owned())?;
-            let pixels: Vec<&[f32]> = prepared.iter().filter_map(|p| p.as_deref().ok()).collect();
-            let mut predictions = match pixels.is_empty() {
-                true => Vec::new(),
-                false => classifier.classify(&pixels, self.top.into())?,
-            }
-            .into_iter();
             // A bar and results may share a terminal.
             bar.suspend(|| {
-                for (input, prepared) in batch.iter().zip(prepared) {
-                    match prepared {
-                        Ok(_) => {
-                            let predictions = predictions.next().context("a picture without predictions")?;
+                for (input, probabilities) in batch.iter().zip(probabilities) {
+                    match probabilities {
+                        Ok(probabilities) => {
+                            let predictions = classifier::likeliest(&probabilities, self.top.into());
                             results.write(&input.name(), classifier, &predictions)?;
                         }
                         Err(error) => {
@@ -207,8 +192,8 @@ impl<'a> Results<'a> {
             .iter()
             .map(|&Prediction { class, probability }| LinePrediction {
                 index: class,
-                id: classifier.class_id(class),
-                label: classifier.class_name(class),
+                id: classifier.class_ids().map(|ids| ids[class].as_str()),
+                label: &classifier.class_names()[class],
                 probability,
             })
             .collect();

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::Context;
 use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
+use crate::classifier::Classifier;
 use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::Interpolation;
@@ -37,9 +38,31 @@ pub fn progress(bar: &indicatif::ProgressBar) -> impl Fn(u64, u64) {
     }
 }
 
+/// The classifier that answers.
+#[derive(Debug, Args)]
+pub struct ClassifierArguments {
+    /// auto, imagenet, cats-vs-dogs, a model file, or OWNER/REPO[@REVISION] on the hub
+    #[arg(long, short, default_value = "auto", env = "XCEPT_MODEL", hide_env_values = true)]
+    model: String,
+    /// Numbers that the weights were trained with, where the file says something else
+    #[arg(long, value_name = "CONVENTION")]
+    convention: Option<Convention>,
+}
+
+impl ClassifierArguments {
+    /// Loads the classifier, with its backbone where it is a head alone.
+    pub fn open(&self, context: &Context) -> Result<Classifier> {
+        let checkpoint = load_classifier(&self.model, context, self.convention)?;
+        let bar = context.terminal.download("backbone");
+        let classifier = Classifier::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
+        bar.finish_and_clear();
+        Ok(classifier)
+    }
+}
+
 /// The classifier that `model` names; `auto` is ImageNet's where its weights can be had, otherwise
 /// the bundled one, with a note that says so.
-pub fn load_classifier(model: &str, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
+fn load_classifier(model: &str, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
     // A variable that a script has cleared counts as unset.
     if !["auto", ""].contains(&model) {
         return load(&model.parse()?, context, convention);
