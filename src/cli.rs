@@ -3,6 +3,7 @@
 mod bench;
 mod classify;
 mod convert;
+mod evaluate;
 mod extract_features;
 mod finetune;
 mod info;
@@ -61,6 +62,7 @@ enum Command {
     Classify(classify::Classify),
     ExtractFeatures(extract_features::ExtractFeatures),
     Finetune(finetune::Finetune),
+    Evaluate(evaluate::Evaluate),
     Convert(convert::Convert),
     #[command(subcommand)]
     Weights(weights::Weights),
@@ -131,6 +133,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::Classify(command) => command.run(&context),
         Command::ExtractFeatures(command) => command.run(&context),
         Command::Finetune(command) => command.run(&context),
+        Command::Evaluate(command) => command.run(&context),
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),
         Command::Info(command) => command.run(&context),

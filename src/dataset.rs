@@ -3,7 +3,7 @@
 //! Folders are walked in byte order of their names, symbolic links are followed, hidden files are
 //! passed over, and of the rest only files with a picture's extension are taken.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +31,11 @@ impl Split {
         ("validation", Split::Val),
         ("test", Split::Test),
     ];
+
+    /// The split whose pictures a folder of this name holds.
+    pub fn of_folder(name: &OsStr) -> Option<Self> {
+        Self::FOLDERS.iter().find(|(folder, _)| name == *folder).map(|(_, split)| *split)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -92,8 +97,7 @@ impl Dataset {
         if entries.has_pictures || entries.folders.is_empty() {
             return Ok(None);
         }
-        let split_of =
-            |name: &OsString| Split::FOLDERS.iter().find(|(split, _)| name == split).map(|(_, split)| *split);
+        let split_of = |name: &OsString| Split::of_folder(name);
         let has_train = entries.folders.iter().any(|name| split_of(name) == Some(Split::Train));
         let splits: Vec<(Option<Split>, PathBuf)> = if has_train {
             if let Some(other) = entries.folders.iter().find(|name| split_of(name).is_none()) {

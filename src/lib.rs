@@ -8,8 +8,8 @@
 //! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
-//! [`cli`] → [`train`] → [`features`], [`classifier`], [`reference`] → [`network`], [`head`],
-//! [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
+//! [`cli`] → [`train`], [`evaluate`] → [`features`], [`classifier`], [`reference`] → [`network`],
+//! [`head`], [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
 //! [`kernel`] → [`architecture`], [`convention`]
 //!
 //! Beside them stand [`batches`], [`interrupt`], [`output`], [`plot`] and [`terminal`], which know no network.
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod convention;
 pub mod dataset;
 pub mod engine;
+pub mod evaluate;
 pub mod features;
 pub mod head;
 pub mod image;

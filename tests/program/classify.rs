@@ -5,8 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::support::hub_server::{Behaviour, HubServer, REPOSITORY, dead_endpoint};
-use crate::support::program::{Desk, Ran, root, sample};
-use safetensors::tensor::{Dtype, TensorView};
+use crate::support::program::{Desk, Ran, sample, thousand_classes};
 
 #[test]
 fn the_bundled_classifier_answers_where_imagenets_weights_are_not_to_be_had() {
@@ -155,21 +154,6 @@ fn a_mistyped_model_file_is_not_taken_for_a_repository() {
     let desk = Desk::new();
     let arguments = ["classify", &sample("kitten.jpg"), "-m", "models/cat.safetensors"];
     desk.run(&arguments).assert_failed(1, &["models/cat.safetensors: no such file"]);
-}
-
-/// The bundled base with a made-up 1,000-class head, as a file of timm's on the hub.
-fn thousand_classes() -> Vec<u8> {
-    let base = std::fs::read(root().join("weights/xception-imagenet-base.safetensors")).unwrap();
-    let base = safetensors::SafeTensors::deserialize(&base).unwrap();
-    // Class 281 looks at all features, the others at none.
-    let mut weight = vec![0; 2 * 1000 * 2048];
-    weight[2 * 281 * 2048..2 * 282 * 2048].chunks_exact_mut(2).for_each(|half| half.copy_from_slice(&[0x00, 0x3c]));
-    let (bias, counter) = (vec![0; 2 * 1000], 7_i64.to_le_bytes());
-    let mut tensors = base.tensors();
-    tensors.push(("fc.weight".into(), TensorView::new(Dtype::F16, vec![1000, 2048], &weight).unwrap()));
-    tensors.push(("fc.bias".into(), TensorView::new(Dtype::F16, vec![1000], &bias).unwrap()));
-    tensors.push(("bn1.num_batches_tracked".into(), TensorView::new(Dtype::I64, vec![], &counter).unwrap()));
-    safetensors::serialize(tensors, None).unwrap()
 }
 
 #[test]

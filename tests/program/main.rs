@@ -1,6 +1,7 @@
 //! The program as a whole: each file runs the binary as a user would.
 
 mod classify;
+mod evaluate;
 mod extract_features;
 mod finetune;
 mod gradients;

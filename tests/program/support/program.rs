@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
 /// `xcept` without the caller's settings for the hub, proxies, certificates and caches.
@@ -66,6 +67,21 @@ pub fn add_crops(desk: &Desk, sample: &str, folder: &str, count: u32) {
         let (width, height) = (picture.width() - 5 * index, picture.height() - 3 * index);
         picture.crop_imm(2 * index, index, width, height).save(desk.path(&format!("{folder}/{index}.png"))).unwrap();
     }
+}
+
+/// The bundled base with a made-up 1,000-class head, as a file of timm's on the hub.
+pub fn thousand_classes() -> Vec<u8> {
+    let base = std::fs::read(root().join("weights/xception-imagenet-base.safetensors")).unwrap();
+    let base = safetensors::SafeTensors::deserialize(&base).unwrap();
+    // Class 281 looks at all features, the others at none.
+    let mut weight = vec![0; 2 * 1000 * 2048];
+    weight[2 * 281 * 2048..2 * 282 * 2048].chunks_exact_mut(2).for_each(|half| half.copy_from_slice(&[0x00, 0x3c]));
+    let (bias, counter) = (vec![0; 2 * 1000], 7_i64.to_le_bytes());
+    let mut tensors = base.tensors();
+    tensors.push(("fc.weight".into(), TensorView::new(Dtype::F16, vec![1000, 2048], &weight).unwrap()));
+    tensors.push(("fc.bias".into(), TensorView::new(Dtype::F16, vec![1000], &bias).unwrap()));
+    tensors.push(("bn1.num_batches_tracked".into(), TensorView::new(Dtype::I64, vec![], &counter).unwrap()));
+    safetensors::serialize(tensors, None).unwrap()
 }
 
 /// How a run ended.

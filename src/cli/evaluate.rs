@@ -1,0 +1,257 @@
+//! `xcept evaluate`: how good a classifier is on labelled pictures.
+
+mod report;
+mod table;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use clap::{Args, ValueEnum};
+
+use self::report::{Report, Unreadable};
+use super::model::ClassifierArguments;
+use super::{Context, Status};
+use crate::classifier::Classifier;
+use crate::dataset::{Dataset, Input, Split};
+use crate::evaluate::{Answer, Evaluation};
+use crate::output::{self, Existing};
+use crate::{interrupt, terminal};
+
+/// Say how good a classifier is on labelled pictures
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// A folder of class folders: DATA/CLASS/*, or DATA/{train,val,test}/CLASS/*. Their names are those of the
+    /// model's classes, or their WordNet ids
+    data: PathBuf,
+    #[command(flatten)]
+    classifier: ClassifierArguments,
+    /// Which pictures of the data [default: test, without those val, without those all]
+    #[arg(long)]
+    split: Option<Part>,
+    /// table and json have the figures, csv has a row for each picture with the probability of every class [default:
+    /// table on a terminal, as -o ends, json otherwise]
+    #[arg(long, short)]
+    format: Option<Format>,
+    /// Write results to a file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the output file if it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// End with exit status 4 if the accuracy is below this, even if some pictures could not be read; 0.95 is 95 %
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    min_accuracy: Option<f64>,
+    /// How many mistakes to list, the most confident first
+    #[arg(long, value_name = "N", default_value = "10")]
+    mistakes: usize,
+}
+
+/// A part of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Test,
+    Val,
+    Train,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+fn share(text: &str) -> Result<f64> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => bail!("expected 0 to 1; 0.95 is 95 %"),
+    }
+}
+
+impl Part {
+    /// The split that it is, or none for all.
+    fn split(self) -> Option<Split> {
+        match self {
+            Part::Test => Some(Split::Test),
+            Part::Val => Some(Split::Val),
+            Part::Train => Some(Split::Train),
+            Part::All => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        self.split().map_or("all", Split::name)
+    }
+
+    fn holds(self, input: &Input) -> bool {
+        self.split().is_none_or(|split| input.split == Some(split))
+    }
+}
+
+impl Evaluate {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        let existing = Existing::of(self.overwrite);
+        if let Some(output) = &self.output {
+            output::refuse_unwritable(output, existing)?;
+        }
+        let (dataset, part) = self.select()?;
+        if let Some(output) = &self.output {
+            output::refuse_input(output, dataset.inputs.iter().map(|input| input.path.as_path()))?;
+        }
+        let classifier = self.classifier.open(context)?;
+        let truths = self.truths(&dataset, &classifier)?;
+        context.terminal.note(format_args!(
+            "{}: {} pictures ({}) for {}",
+            self.data.display(),
+            terminal::thousands(truths.len()),
+            part.name(),
+            classifier.name()
+        ));
+        let outcomes = judge(&dataset.inputs, &truths, &classifier, context)?;
+        let evaluation = self.evaluate(&outcomes, &classifier)?;
+        let report = Report {
+            model: classifier.name(),
+            data: self.data.to_string_lossy(),
+            split: part.name(),
+            evaluation: &evaluation,
+            class_ids: classifier.class_ids(),
+            unreadable: outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect(),
+        };
+        self.write(existing, |file| match self.format() {
+            Format::Table => table::write(&report, file),
+            Format::Json => report.write_json(file),
+            Format::Csv => report::write_csv(&outcomes, classifier.class_names(), file),
+        })?;
+        Ok(self.status(&report))
+    }
+
+    /// The pictures to evaluate on.
+    fn select(&self) -> Result<(Dataset, Part)> {
+        let data = self.data.display();
+        ensure!(self.data.is_dir(), "{data}: no such folder; expected one with a folder for each class, DATA/CLASS/*");
+        let mut dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        ensure!(
+            !dataset.class_names.is_empty(),
+            "{data}: has pictures but no class folders; move the pictures of each class into a folder of its name, \
+             or see what is in them with `xcept classify`"
+        );
+        let has = |part: &Part| dataset.inputs.iter().any(|input| part.holds(input));
+        let part = self.split.or_else(|| [Part::Test, Part::Val].into_iter().find(has)).unwrap_or(Part::All);
+        dataset.inputs.retain(|input| part.holds(input));
+        let name = part.name();
+        ensure!(!dataset.inputs.is_empty(), "{data}: no pictures in {name}/CLASS/*; leave --split {name} out");
+        Ok((dataset, part))
+    }
+
+    /// The model's class of each picture.
+    fn truths(&self, dataset: &Dataset, classifier: &Classifier) -> Result<Vec<usize>> {
+        let classes: Vec<_> = dataset.class_names.iter().map(|folder| classifier.find_class(folder)).collect();
+        let mut truths = Vec::with_capacity(dataset.inputs.len());
+        for folder in dataset.inputs.iter().filter_map(|input| input.class) {
+            match classes[folder] {
+                Some(class) => truths.push(class),
+                None => bail!(self.no_class(&dataset.class_names[folder], classifier)),
+            }
+        }
+        Ok(truths)
+    }
+
+    fn no_class(&self, folder: &str, classifier: &Classifier) -> String {
+        const SHOWN: usize = 10;
+        let (data, names) = (self.data.display(), classifier.class_names());
+        let mut classes = names[..names.len().min(SHOWN)].join(", ");
+        if names.len() > SHOWN {
+            classes += &format!(", … {} in all", terminal::thousands(names.len()));
+        }
+        let remedy = match Split::of_folder(folder.as_ref()) {
+            Some(_) => format!("pass {} to evaluate on its class folders", self.data.join(folder).display()),
+            None => "rename it, or pass the model that was trained on it as -m".to_owned(),
+        };
+        format!("{data}: its folder `{folder}` is no class of {} ({classes}); {remedy}", classifier.name())
+    }
+
+    fn evaluate(&self, outcomes: &[Result<Answer, Unreadable>], classifier: &Classifier) -> Result<Evaluation> {
+        if let Some(Err(first)) = outcomes.first()
+            && outcomes.iter().all(Result::is_err)
+        {
+            let Unreadable { path, error, .. } = first;
+            bail!("none of {} pictures could be read; the first: {path}: {error}", outcomes.len());
+        }
+        Evaluation::new(classifier.class_names(), outcomes.iter().flatten(), self.mistakes)
+    }
+
+    fn format(&self) -> Format {
+        let extension = self.output.as_ref().and_then(|output| output.extension());
+        self.format.unwrap_or(match &self.output {
+            None if std::io::stdout().is_terminal() => Format::Table,
+            _ if extension.is_some_and(|extension| extension == "csv") => Format::Csv,
+            _ => Format::Json,
+        })
+    }
+
+    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match &self.output {
+            Some(output) => output::write_atomically_with(output, existing, write),
+            None => {
+                let mut stdout = BufWriter::new(std::io::stdout().lock());
+                write(&mut stdout)?;
+                Ok(stdout.flush()?)
+            }
+        }
+    }
+
+    /// A check that does not hold counts for more than pictures that could not be read.
+    fn status(&self, report: &Report) -> Status {
+        let &Evaluation { accuracy, correct, pictures, .. } = report.evaluation;
+        match self.min_accuracy {
+            Some(least) if accuracy < least => {
+                let accuracy = terminal::percent(accuracy);
+                terminal::warn(format_args!(
+                    "accuracy {accuracy} ({correct} of {pictures} pictures) is below --min-accuracy {least}"
+                ));
+                Status::CheckFailed
+            }
+            _ if !report.unreadable.is_empty() => Status::SomeUnreadable,
+            _ => Status::Done,
+        }
+    }
+}
+
+/// What the classifier says of each picture, in order; of one that cannot be read, stderr tells at once.
+fn judge(
+    inputs: &[Input],
+    truths: &[usize],
+    classifier: &Classifier,
+    context: &Context,
+) -> Result<Vec<Result<Answer, Unreadable>>> {
+    let bar = context.terminal.progress(inputs.len(), "pictures");
+    interrupt::install()?;
+    let mut outcomes = Vec::with_capacity(inputs.len());
+    classifier.classify(inputs, |batch, probabilities| {
+        interrupt::check(|| "nothing has been written".to_owned())?;
+        for (input, probabilities) in batch.iter().zip(probabilities) {
+            let (path, truth) = (input.name(), truths[outcomes.len()]);
+            outcomes.push(match probabilities {
+                Ok(probabilities) => Ok(Answer { path, truth, probabilities }),
+                Err(error) => {
+                    bar.suspend(|| terminal::warn(format_args!("{}: {error:#}", terminal::printable(&path))));
+                    Err(Unreadable {
+                        path,
+                        truth: classifier.class_names()[truth].clone(),
+                        error: format!("{error:#}"),
+                    })
+                }
+            });
+        }
+        bar.inc(batch.len() as u64);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let unreadable = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    if unreadable > 0 {
+        context.terminal.note(format_args!("{unreadable} of {} pictures could not be read", inputs.len()));
+    }
+    Ok(outcomes)
+}
