@@ -272,6 +272,28 @@ pub fn feature_map_size(size: usize) -> usize {
     XCEPTION.iter().fold(size, |size, module| module.output_size(size))
 }
 
+/// Height or width, and channels, of the activation that block `first_block` takes, for a square input of
+/// `size`.
+pub fn boundary(first_block: usize, size: usize) -> (usize, usize) {
+    let below = XCEPTION.iter().filter(|module| module.block < first_block);
+    below.fold((size, XCEPTION[0].in_channels), |(size, _), module| (module.output_size(size), module.out_channels()))
+}
+
+/// Values that the convolutions from block `first_block` on make, for an input of that block of `side`×`side`.
+pub fn convolution_values(first_block: usize, side: usize) -> usize {
+    let mut side = side;
+    let mut values = 0;
+    for module in XCEPTION.iter().filter(|module| module.block >= first_block) {
+        let mut inner = side;
+        for convolution in module.convolutions() {
+            inner = convolution.output_size(inner);
+            values += inner * inner * convolution.out_channels;
+        }
+        side = module.output_size(side);
+    }
+    values
+}
+
 /// Every tensor of the base, in the order of the table.
 pub fn tensors() -> Vec<TensorSpec> {
     tensors_of(BLOCKS)

@@ -7,7 +7,9 @@ mod evaluate;
 mod extract_features;
 mod finetune;
 mod info;
+mod lr_find;
 mod model;
+mod training;
 mod weights;
 
 use std::ffi::OsString;
@@ -61,7 +63,8 @@ struct Global {
 enum Command {
     Classify(classify::Classify),
     ExtractFeatures(extract_features::ExtractFeatures),
-    Finetune(finetune::Finetune),
+    Finetune(Box<finetune::Finetune>),
+    LrFind(Box<lr_find::LrFind>),
     Evaluate(evaluate::Evaluate),
     Convert(convert::Convert),
     #[command(subcommand)]
@@ -133,6 +136,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::Classify(command) => command.run(&context),
         Command::ExtractFeatures(command) => command.run(&context),
         Command::Finetune(command) => command.run(&context),
+        Command::LrFind(command) => command.run(&context),
         Command::Evaluate(command) => command.run(&context),
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),

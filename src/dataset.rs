@@ -110,6 +110,11 @@ impl Dataset {
             let mut splits: Vec<_> = entries.folders.iter().map(|name| (split_of(name), folder.join(name))).collect();
             splits.sort_by_key(|(split, _)| *split);
             splits
+        } else if let Some(split) =
+            entries.folders.first().filter(|_| entries.folders.iter().all(|n| split_of(n).is_some()))
+        {
+            let (folder, split) = (folder.display(), split.display());
+            bail!("{folder}: has a folder `{split}` but none called train; pass {folder}/{split} alone, or add train");
         } else {
             vec![(None, folder.to_owned())]
         };

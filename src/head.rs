@@ -57,6 +57,10 @@ impl Head {
         Self { layers }
     }
 
+    pub fn layers(&self) -> &[Dense] {
+        &self.layers
+    }
+
     /// The head as a file holds it.
     ///
     /// # Errors
@@ -82,7 +86,8 @@ impl Head {
         Ok(classifier.bias.dim(0)?.max(2))
     }
 
-    /// Logits, with `dropout` applied behind each hidden layer's ReLU.
+    /// Logits, with `dropout` applied behind each hidden layer's ReLU, or to the features of a head that
+    /// has no hidden layer.
     ///
     /// Shapes: `features` [N,2048], result [N,K], or [N,1] for a sigmoid between two classes.
     ///
@@ -92,7 +97,7 @@ impl Head {
         let length = features.dim(1)?;
         let expected = self.layers[0].kernel.dim(0)?;
         ensure!(length == expected, "features of length {length}, the head expects {expected}");
-        let mut x = features.clone();
+        let mut x = if self.layers.len() == 1 { dropout(features.clone())? } else { features.clone() };
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
                 x = dropout(x.relu()?)?;

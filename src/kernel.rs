@@ -18,16 +18,20 @@ pub mod panels;
 mod patches;
 mod process;
 mod product;
+mod recycle;
+mod sgd;
 pub mod tile;
 mod tiles;
 
-pub use affine::{relu_backward, shift};
+pub use affine::{add, affine, affine_backward, relu_backward};
 pub use batch_norm::{Normalisation, Statistics, batch_norm, batch_norm_backward, statistics};
 pub use depthwise::{depthwise, depthwise_backward_input, depthwise_backward_taps};
 pub use max_pool::{MaxPool, max_pool, max_pool_backward};
 pub use patches::{Patches, patches, patches_backward};
 pub use process::prepare_process;
-pub use product::{Matrix, product, scale_rows};
+pub use product::{Matrix, product};
+pub use recycle::{Recycling, recycle};
+pub use sgd::Sgd;
 
 /// Shape of an activation: N images of H×W pixels with C channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

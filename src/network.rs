@@ -7,9 +7,11 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
 
+use crate::architecture::BLOCKS;
 use crate::engine::{Engine, Workspace};
-use crate::image::{self, Preprocessing};
+use crate::image::{self, Augmentation, Preprocessing};
 use crate::kernel::isa::Isa;
 use crate::weights::{Checkpoint, Pool};
 use crate::xception::{self, Xception};
@@ -27,23 +29,50 @@ pub struct FeatureExtractor {
     device: Device,
 }
 
-/// The engine on a CPU, the Candle modules elsewhere.
+/// The engine on a CPU, the Candle modules elsewhere, and for no blocks at all the pictures themselves.
 #[derive(Debug)]
 enum Network {
     Engine(Engine, Mutex<Vec<Workspace>>),
     Modules(Xception),
+    Nothing,
 }
 
 impl FeatureExtractor {
     /// # Errors
     /// If the checkpoint's backbone is incomplete.
     pub fn new(backbone: &Checkpoint, preprocessing: Preprocessing, pool: Pool, device: &Device) -> Result<Self> {
+        Self::with_blocks(*BLOCKS.end(), backbone, preprocessing, pool, device)
+    }
+
+    /// What block `first_block` takes instead of features: the activation in front of it, or pictures.
+    ///
+    /// # Errors
+    /// If the checkpoint's backbone is incomplete.
+    pub fn below(
+        first_block: usize,
+        backbone: &Checkpoint,
+        preprocessing: Preprocessing,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::with_blocks(first_block - 1, backbone, preprocessing, Pool::None, device)
+    }
+
+    fn with_blocks(
+        last: usize,
+        backbone: &Checkpoint,
+        preprocessing: Preprocessing,
+        pool: Pool,
+        device: &Device,
+    ) -> Result<Self> {
         let size = preprocessing.size;
-        let network = if device.is_cpu() {
-            let engine = Engine::new(backbone, size, size, Isa::detect()?)?;
+        let network = if last == 0 {
+            Network::Nothing
+        } else if device.is_cpu() {
+            let engine = Engine::up_to(last, backbone, size, size, Isa::detect()?)?;
             Network::Engine(engine, Mutex::default())
         } else {
-            Network::Modules(Xception::new(backbone, device).with_context(|| backbone.origin.clone())?)
+            let blocks = Xception::of_blocks(backbone, *BLOCKS.start()..=last, device);
+            Network::Modules(blocks.with_context(|| backbone.origin.clone())?)
         };
         Ok(Self { network, preprocessing, pool, device: device.clone() })
     }
@@ -57,14 +86,24 @@ impl FeatureExtractor {
         Ok(self.preprocessing.apply(&picture))
     }
 
+    /// [`Self::prepare`] for a picture that is augmented on the way.
+    ///
+    /// # Errors
+    /// As [`image::decode`].
+    pub fn prepare_augmented(&self, bytes: &[u8], augment: &Augmentation, random: &mut ChaCha8Rng) -> Result<Vec<f32>> {
+        let picture = image::decode(bytes, self.preprocessing.needed_side())?;
+        Ok(self.preprocessing.normalise(&augment.apply(&picture, &self.preprocessing, random)))
+    }
+
     /// Features of pictures prepared by [`Self::prepare`], all through the network at once.
     ///
-    /// Shapes: result [N,2048], or [N,h,w,2048] without pooling.
+    /// Shapes: result [N,2048], or [N,h,w,C] without pooling.
     ///
     /// # Errors
     /// If the network refuses its input.
     pub fn forward(&self, pixels: &[&[f32]]) -> Result<Tensor> {
         let (count, size) = (pixels.len(), self.preprocessing.size);
+        let pictures = || Tensor::from_vec(pixels.concat(), (count, size, size, 3), &self.device);
         match &self.network {
             Network::Engine(engine, workspaces) => {
                 // A panic elsewhere leaves nothing half done in the buffers: each run overwrites them.
@@ -77,10 +116,8 @@ impl FeatureExtractor {
                 };
                 Ok(Tensor::from_vec(features.concat(), shape, &self.device)?)
             }
-            Network::Modules(network) => {
-                let batch = Tensor::from_vec(pixels.concat(), (count, size, size, 3), &self.device)?;
-                xception::pool(&network.forward_features(&batch)?, self.pool)
-            }
+            Network::Modules(network) => xception::pool(&network.forward_features(&pictures()?)?, self.pool),
+            Network::Nothing => Ok(pictures()?),
         }
     }
 }

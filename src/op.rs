@@ -10,11 +10,11 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 
 use crate::architecture::KERNEL;
-use crate::kernel::{MaxPool, Nhwc, Patches, Statistics};
-use custom::{BatchNormOp, ConvolutionOp, MaxPoolOp, Product, SeparableOp};
+use crate::kernel::{MaxPool, Nhwc, Patches, Sgd, Statistics};
+use custom::{Accelerate, Advance, BatchNormOp, ConvolutionOp, Epilogue, MaxPoolOp, SeparableOp, SumOp};
 
 /// Which implementation computes what Candle has no fast operation for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +43,12 @@ pub struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn product(&self) -> Result<Product> {
-        let (scale, shift) = match self.affine {
-            Some(Affine { scale, shift }) => (scale.to_vec1()?, shift.to_vec1()?),
-            None => (Vec::new(), Vec::new()),
+    fn epilogue(&self) -> Result<Epilogue> {
+        let affine = match self.affine {
+            Some(Affine { scale, shift }) => Some((scale.to_vec1()?, shift.to_vec1()?)),
+            None => None,
         };
-        Ok(Product { scale, shift, relu: self.relu_after })
+        Ok(Epilogue { affine, relu: self.relu_after })
     }
 
     fn finish(&self, mut y: Tensor) -> Result<Tensor> {
@@ -74,7 +74,7 @@ impl Backend {
         let taps = depthwise.flatten_from(1)?.t()?.contiguous()?;
         match self {
             Backend::Kernel => {
-                let op = SeparableOp { relu_before: around.relu_before, product: around.product()? };
+                let op = SeparableOp { relu_before: around.relu_before, epilogue: around.epilogue()? };
                 x.contiguous()?.apply_op3(&taps, &pointwise.contiguous()?, op)
             }
             Backend::Candle => {
@@ -103,7 +103,7 @@ impl Backend {
         let weight = weight.permute((0, 2, 3, 1))?.flatten_from(1)?.contiguous()?;
         match self {
             Backend::Kernel => {
-                x.contiguous()?.apply_op2(&weight, ConvolutionOp { patches, product: around.product()? })
+                x.contiguous()?.apply_op2(&weight, ConvolutionOp { patches, epilogue: around.epilogue()? })
             }
             Backend::Candle => {
                 let columns = Tensor::cat(&shifted_views(x, patches.kernel, stride, (h, w))?, 3)?;
@@ -144,6 +144,44 @@ impl Backend {
                 let y = y.broadcast_mul(gamma)?.broadcast_add(beta)?;
                 Ok((if relu { y.relu()? } else { y }, statistics))
             }
+        }
+    }
+
+    /// A step of stochastic gradient descent: `variable` moves, and with momentum its `velocity`.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn sgd(self, variable: &Var, gradient: &Tensor, velocity: Option<&mut Tensor>, sgd: Sgd) -> Result<()> {
+        let gradient = gradient.contiguous()?;
+        match self {
+            Backend::Kernel => {
+                let weight = variable.as_detached_tensor();
+                if let Some(velocity) = &velocity {
+                    velocity.inplace_op3(&gradient, &weight, &Accelerate(sgd))?;
+                }
+                weight.inplace_op3(&gradient, velocity.as_deref().unwrap_or(&gradient), &Advance(sgd))
+            }
+            Backend::Candle => {
+                let weight = variable.as_detached_tensor();
+                let mut direction = (&gradient + (&weight * f64::from(sgd.weight_decay))?)?;
+                if let Some(velocity) = velocity {
+                    let momentum = f64::from(sgd.momentum);
+                    *velocity = ((&*velocity * momentum)? + &direction)?;
+                    direction = if sgd.nesterov { (direction + (&*velocity * momentum)?)? } else { velocity.clone() };
+                }
+                variable.set(&(weight - (direction * f64::from(sgd.rate))?)?)
+            }
+        }
+    }
+
+    /// `a + b`, of one shape.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn sum(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        match self {
+            Backend::Kernel if a.dims() == b.dims() => a.contiguous()?.apply_op2(&b.contiguous()?, SumOp),
+            _ => a + b,
         }
     }
 

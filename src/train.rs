@@ -1,10 +1,35 @@
-//! Training a head on bottleneck features.
+//! Training: the head on bottleneck features first, then head and network together.
 //!
-//! Every random choice (split, initial weights, order, dropout) comes from one seed and every sum
-//! is taken in one order, so the same seed gives the same bytes whatever the number of threads.
+//! [`Data`] shares out the pictures, [`Below`] brings them to the first block that trains, [`Fit`] trains a
+//! [`Model`] on either, phase by phase, and [`Run`] is the folder where all of it ends up. Every random
+//! choice comes from the seed and the place where it is made, and every sum is taken in one order: the
+//! same seed gives the same bytes whatever the number of threads, interrupted or not.
 
-mod examples;
-mod head;
+mod boundary;
+mod checkpoint;
+mod data;
+mod fit;
+mod loss;
+mod model;
+mod optimizer;
+mod range_test;
+mod recipe;
+mod run;
+mod schedule;
+mod settings;
+mod source;
+mod split;
 
-pub use examples::{Examples, assign, split};
-pub use head::{EpochReport, HeadPlan, TrainedHead, train_head};
+pub use checkpoint::{Checkpoint, write as write_checkpoint};
+pub use data::{Below, Data};
+pub use fit::{Batch, EpochReport, Fit, Observer, Phase, Position, random};
+pub use loss::{Loss, Totals};
+pub use model::Model;
+pub use optimizer::OptimizerKind;
+pub use range_test::{Probe, Range, range_test, suggestion};
+pub use recipe::Recipe;
+pub use run::{Arguments, RUNS, Run};
+pub use schedule::Schedule;
+pub use settings::{BatchNormMode, ClassWeight, Monitor, Settings, Unfreeze};
+pub use source::Source;
+pub use split::assign;

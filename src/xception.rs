@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
-use crate::architecture::{self, BLOCKS, FEATURES, MIN_INPUT_SIZE, Module, ModuleKind, XCEPTION};
+use crate::architecture::{self, BLOCKS, MIN_INPUT_SIZE, Module, ModuleKind, XCEPTION};
 use crate::convention::Convention;
 use crate::kernel::Statistics;
 use crate::op::Backend;
@@ -201,22 +201,24 @@ impl Xception {
             y = convolution.forward(&y, self.backend, relus, norm)?;
         }
         let Some(shortcut) = &module.shortcut else {
-            return Ok((y + x)?);
+            return Ok(self.backend.sum(&y, x)?);
         };
         let (_, h, w, _) = y.dims4()?;
         let padding = (self.convention.max_pool_padding(h), self.convention.max_pool_padding(w));
         let y = self.backend.max_pool(&y, padding)?;
         let shortcut = shortcut.forward(x, self.backend, Relus { before: false, after: false }, norm)?;
-        Ok((y + shortcut)?)
+        Ok(self.backend.sum(&y, &shortcut)?)
     }
 }
 
 /// Feature vectors from feature maps.
 ///
-/// Shapes: `maps` [N,h,w,2048], result [N,2048], or the maps unchanged for [`Pool::None`].
+/// Shapes: `maps` [N,h,w,C], result [N,C], or the maps unchanged for [`Pool::None`].
+///
+/// # Errors
+/// If `maps` has another shape.
 pub fn pool(maps: &Tensor, pool: Pool) -> Result<Tensor> {
     let (n, h, w, c) = maps.dims4()?;
-    ensure!(c == FEATURES, "feature maps of {c} channels, expected {FEATURES}");
     let positions = maps.reshape((n, h * w, c))?;
     Ok(match pool {
         Pool::Avg => positions.mean(1)?,

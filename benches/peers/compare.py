@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 299
 WARM_UP = 3
+# Peak memory of each program in training, from the first round.
+MEMORY = {}
 # The package whose version stands in the table.
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch", "keras": "keras"}
 
@@ -84,9 +87,38 @@ def forward_of(peer: str, batch_size: int, threads: int):
     return lambda: compiled(tensor).numpy()
 
 
+def training_step_of(batch_size: int, threads: int, batch_norm: str):
+    """A function that takes one step of training timm's network in PyTorch, all of it."""
+    import numpy
+    import timm
+    import torch
+
+    torch.set_num_threads(threads)
+    network = timm.create_model("legacy_xception", pretrained=False, num_classes=2)
+    network = network.to(memory_format=torch.channels_last).train()
+    for module in network.modules():
+        if batch_norm == "frozen" and isinstance(module, torch.nn.BatchNorm2d):
+            module.eval().requires_grad_(False)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.005, momentum=0.1, nesterov=True)
+    pictures = numpy.random.default_rng(1).uniform(-1, 1, (batch_size, 3, SIZE, SIZE)).astype("float32")
+    pictures = torch.from_numpy(pictures).to(memory_format=torch.channels_last)
+    classes = torch.arange(batch_size) % 2
+
+    def step():
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(pictures), classes).backward()
+        optimizer.step()
+
+    return step
+
+
 def time_peer(peer: str, options) -> float:
     """Median milliseconds per picture."""
-    forward = forward_of(peer, options.batch_size, options.threads)
+    if options.batch_norm:
+        forward = training_step_of(options.batch_size, options.threads, options.batch_norm)
+    else:
+        forward = forward_of(peer, options.batch_size, options.threads)
     for _ in range(WARM_UP):
         forward()
     times = []
@@ -136,8 +168,28 @@ def round_of_processes(options) -> dict:
     return {"xcept": run(ours, {})[0], "onnxruntime": run(theirs, {})[0]}
 
 
+def peak_megabytes() -> float:
+    """Of the largest process so far that this one waited for."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+
+
+def round_of_training(options) -> dict:
+    """As round_of_forward; xcept goes first, so what it took is told before PyTorch takes more."""
+    sizes = ["--batch-size", str(options.batch_size), "--iterations", str(options.iterations)]
+    common = ["--threads", str(options.threads)]
+    norm = ["--batch-norm", options.batch_norm]
+    _, line = run([options.xcept, *common, "bench", "--train", "all", *norm, *sizes, "--format", "json"], {})
+    times = {"xcept": json.loads(line)["median_ms"] / options.batch_size}
+    MEMORY.setdefault("xcept", peak_megabytes())
+    _, line = run([sys.executable, __file__, *common, *sizes, *norm, "--peers", "pytorch", "one"], {})
+    times["pytorch"] = float(line.splitlines()[-1])
+    MEMORY.setdefault("pytorch", peak_megabytes())
+    return times
+
+
 def report(rounds: list, options) -> None:
-    what = f"batch {options.batch_size}" if options.what == "forward" else "whole process"
+    what = {"forward": f"batch {options.batch_size}", "process": "whole process",
+            "train": f"a training step, batch {options.batch_size}, batch norm {options.batch_norm}"}[options.what]
     print(f"{what}, {options.threads} threads, {len(rounds)} rounds, {processor()}")
     print("\n| | ms per picture | least | xcept / peer |\n|---|---|---|---|")
     for name in sorted(rounds[0], key=lambda name: statistics.median(r[name] for r in rounds)):
@@ -145,6 +197,8 @@ def report(rounds: list, options) -> None:
         ratio = "" if name == "xcept" else f"{statistics.median(r['xcept'] / r[name] for r in rounds):.2f}"
         label = name if name == "xcept" else f"{name} {version(PACKAGES[name])}"
         print(f"| {label} | {statistics.median(times):.1f} | {min(times):.1f} | {ratio} |")
+    for name, megabytes in MEMORY.items():
+        print(f"{name}: {megabytes:.0f} MB at most")
 
 
 def processor() -> str:
@@ -168,7 +222,7 @@ def installed(peers: list) -> list:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["forward", "process", "one", "one-process"], help="the last two are for its own use")
+    parser.add_argument("what", choices=["forward", "process", "train", "one", "one-process"], help="the last two are for its own use")
     parser.add_argument("--xcept", default=str(ROOT / "target/release/xcept"))
     parser.add_argument("--photograph", default=str(ROOT / "samples/chelsea.png"))
     parser.add_argument("--peers", default=",".join(PACKAGES), type=lambda text: text.split(","))
@@ -176,8 +230,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--batch-norm", choices=["frozen", "train"], help="in training [frozen]")
     options = parser.parse_args()
-    if options.what == "one":
+    if options.what == "train":
+        options.batch_norm = options.batch_norm or "frozen"
+        if installed(["pytorch"]):
+            report([round_of_training(options) for _ in range(options.rounds)], options)
+    elif options.what == "one":
         print(time_peer(options.peers[0], options))
     elif options.what == "one-process":
         classify_with_onnxruntime(options.photograph, options.threads)

@@ -1,5 +1,7 @@
 //! `xcept bench`: how fast the network runs on this machine.
 
+mod train;
+
 use std::time::Instant;
 
 use anyhow::Result;
@@ -7,11 +9,12 @@ use candle_core::{Device, Tensor};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Context, Status, model};
+use super::{Context, Status, WrongUsage, model};
 use crate::architecture::INPUT_SIZE;
 use crate::engine::Engine;
-use crate::kernel::isa::Isa;
+use crate::kernel::{self, isa::Isa};
 use crate::terminal::{self, align_right, table};
+use crate::train::{BatchNormMode, Unfreeze};
 use crate::weights::{Pool, Source};
 
 /// Runs before the first that counts.
@@ -40,6 +43,12 @@ pub struct Bench {
     /// Show the time of each step beside the machine's matrix-product peak
     #[arg(long)]
     layers: bool,
+    /// Time a step of training instead: of all, or of the blocks from blockN on
+    #[arg(long, value_name = "BLOCKS", conflicts_with = "layers")]
+    train: Option<Unfreeze>,
+    /// Batch normalisation in training
+    #[arg(long, default_value = "frozen", requires = "train")]
+    batch_norm: BatchNormMode,
     #[arg(long, short, default_value = "table")]
     format: Format,
 }
@@ -61,8 +70,9 @@ struct Timing {
     median_ms: f64,
     min_ms: f64,
     images_per_second: f64,
-    /// A multiply-add counts as two operations.
-    gflops: f64,
+    /// A multiply-add counts as two operations; not told of training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gflops: Option<f64>,
     isa: &'static str,
     threads: usize,
     batch_size: usize,
@@ -72,6 +82,16 @@ impl Bench {
     pub fn run(self, context: &Context) -> Result<Status> {
         let source: Source = self.model.parse()?;
         let checkpoint = model::load(&source, context, None)?;
+        if let Some(unfreeze) = self.train {
+            let settings = train::settings(unfreeze, self.batch_norm, self.batch_size.into());
+            settings.check().map_err(WrongUsage::from)?;
+            if unfreeze == Unfreeze::Nothing {
+                return Err(WrongUsage("--train none: expected all or a block; nothing else takes time".into()).into());
+            }
+            kernel::recycle(true);
+            let step = train::step(&checkpoint, &settings, self.size, &context.device)?;
+            return self.report(measure(self.iterations.into(), step)?, None);
+        }
         let isa = Isa::detect()?;
         let engine = Engine::new(&checkpoint, self.size, self.size, isa)?;
         drop(checkpoint);
@@ -85,26 +105,30 @@ impl Bench {
             engine.features(&batch, Pool::Avg, &mut workspaces)?;
             Ok(())
         })?;
-        let median_ms = median(times.clone());
         let operations: usize = engine.plan().steps.iter().map(|step| 2 * step.multiply_adds()).sum();
+        self.report(times, Some(operations * batch.len()))
+    }
+
+    fn report(&self, times: Vec<f64>, operations: Option<usize>) -> Result<Status> {
+        let (median_ms, batch_size) = (median(times.clone()), usize::from(self.batch_size));
         let timing = Timing {
             median_ms,
             min_ms: least(&times),
-            images_per_second: 1e3 * batch.len() as f64 / median_ms,
-            gflops: (operations * batch.len()) as f64 / median_ms / 1e6,
-            isa: isa.name(),
+            images_per_second: 1e3 * batch_size as f64 / median_ms,
+            gflops: operations.map(|operations| operations as f64 / median_ms / 1e6),
+            isa: Isa::detect()?.name(),
             threads: rayon::current_num_threads(),
-            batch_size: batch.len(),
+            batch_size,
         };
         match self.format {
             Format::Json => terminal::result(serde_json::to_string(&timing)?)?,
             Format::Table => terminal::result(format_args!(
-                "{:.1} ms for a batch of {} (best {:.1}), {:.1} pictures/s, {:.0} GFLOP/s, {}, {} threads",
+                "{:.1} ms for a batch of {} (best {:.1}), {:.1} pictures/s{}, {}, {} threads",
                 timing.median_ms,
                 timing.batch_size,
                 timing.min_ms,
                 timing.images_per_second,
-                timing.gflops,
+                timing.gflops.map(|gflops| format!(", {gflops:.0} GFLOP/s")).unwrap_or_default(),
                 timing.isa,
                 timing.threads
             ))?,

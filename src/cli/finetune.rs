@@ -1,279 +1,234 @@
 //! `xcept finetune`: a classifier from labelled pictures.
 
+mod phases;
+mod preview;
+mod watch;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 
-use super::model::PipelineArguments;
-use super::{Context, Status, WrongUsage, extract_features, model};
-use crate::dataset::Dataset;
-use crate::features::{Extraction, Features, Pipeline};
+use super::training::{self, DataArguments, SettingsArguments};
+use super::{Context, Status, WrongUsage};
+use crate::features::Pipeline;
 use crate::output::{self, Existing};
-use crate::train::{self, EpochReport, Examples, HeadPlan, TrainedHead};
-use crate::weights::{self, Checkpoint, HeadMetadata, Metadata, Pool, Precision, Source};
-use crate::{interrupt, network, terminal};
+use crate::train::{self, Arguments, Data, Position, Run, Settings, Unfreeze};
+use crate::{interrupt, kernel, terminal, weights};
+use phases::Training;
 
-/// Train a classifier on labelled pictures: a head on bottleneck features
+/// Train a classifier on labelled pictures: a head on bottleneck features, then the network with it
+///
+/// Everything that comes of it lies in a folder of its own, runs/finetune/NAME: best.safetensors (for
+/// `xcept classify -m` and `xcept evaluate -m`), last.safetensors, results.csv, curves.svg and .png, args.toml
+/// and splits.csv. A run that was stopped, however it was, goes on with --resume.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct Finetune {
-    /// A folder of class folders, or a features file
-    #[arg(value_name = "DATA", default_value = "features.safetensors")]
-    data: PathBuf,
-    /// dense has hidden layers, linear has none
-    #[arg(long, default_value = "dense")]
-    head: HeadKind,
-    /// Units of the dense head's hidden layers, the first behind the features
-    #[arg(long, value_name = "UNITS", value_delimiter = ',', default_value = "256,128")]
-    hidden: Vec<usize>,
-    /// Share of each hidden layer's outputs that is dropped while training
-    #[arg(long, default_value = "0.5", value_name = "RATE")]
-    dropout: f32,
-    /// Passes over the training pictures
-    #[arg(long, default_value = "30", value_name = "N")]
-    epochs: usize,
-    /// Pictures of each step
-    #[arg(long, default_value = "32", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    batch_size: u16,
-    /// Step of stochastic gradient descent
-    #[arg(long, default_value = "0.01", value_name = "RATE")]
-    learning_rate: f64,
-    /// Share of each class that is kept for validation, where the data has no val folder
-    #[arg(long, default_value = "0.2", value_name = "SHARE")]
-    val: f64,
-    /// The same seed gives the same model
-    #[arg(long, default_value = "0")]
-    seed: u64,
-    /// The model file; results.csv is written beside it
-    #[arg(long, short, value_name = "FILE", default_value = "model.safetensors")]
-    output: PathBuf,
-    /// What results call the model [default: the name of the model file]
+    #[command(flatten)]
+    data: DataArguments,
+    /// What results call the model, and the name of the run's folder [default: the name of the data]
     #[arg(long)]
     name: Option<String>,
-    /// Where features of a folder are kept for the next run [default: xcept's cache folder]
-    #[arg(long, value_name = "FILE")]
-    features: Option<PathBuf>,
-    #[command(flatten)]
-    pipeline: PipelineArguments,
-    /// Replace the output files if they exist
+    /// Copy the best model to this file in the end
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Where the folders of runs are made
+    #[arg(long, value_name = "FOLDER", default_value = train::RUNS)]
+    runs: PathBuf,
+    /// Go on with a run that was stopped: its folder or name; the one that stopped last if none is given
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "", conflicts_with_all = FIXED)]
+    resume: Option<String>,
+    /// Show some training pictures as --augment changes them, on a sheet, before the training
+    #[arg(long, value_name = "FILE.png")]
+    preview: Option<PathBuf>,
+    /// Replace the output file, the preview and the features file if they exist
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    settings: SettingsArguments,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum HeadKind {
-    Dense,
-    Linear,
-}
+/// What a run was begun with, beside its settings.
+const FIXED: [&str; 11] = [
+    "name",
+    "output",
+    "preview",
+    "overwrite",
+    "features",
+    "model",
+    "convention",
+    "preprocess",
+    "interpolation",
+    "size",
+    "pool",
+];
 
 impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
-        self.check()?;
-        let existing = Existing::of(self.overwrite);
-        let results = self.output.with_file_name("results.csv");
-        output::refuse_unwritable(&self.output, existing)?;
-        output::refuse_input(&self.output, std::iter::once(self.data.as_path()).chain(self.features.as_deref()))?;
-        output::refuse_unwritable(&results, existing)
-            .context("the results of another model; write this one into a folder of its own")?;
-        let (features, has_unreadable) = self.features(context)?;
-        ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
-        let backbone = self.backbone_to_embed(&features.pipeline, context)?;
+        match self.resume.clone() {
+            Some(name) => self.go_on(&name, context),
+            None => self.start(context),
+        }
+    }
 
-        // The head is small: a CPU trains it in seconds, and to the same bytes everywhere.
-        let cpu = candle_core::Device::Cpu;
-        let (train, val) =
-            train::split(&features, self.val, self.seed, &cpu).with_context(|| self.data.display().to_string())?;
-        context.terminal.note(format_args!(
-            "{} training and {} validation pictures of {} classes",
-            train.len(),
-            val.len(),
-            features.class_names.len()
-        ));
-        let trained = self.train(&train, &val, features.class_names.len(), context)?;
-        let stopped = interrupt::check(|| format!("{} holds the best epoch so far", self.output.display()));
-        self.write_model(&trained, &features, backbone, (&train, &val))?;
-        write_results(&results, existing, &trained.epochs)?;
-        let best = &trained.best;
-        terminal::result(format_args!(
-            "{}: validation accuracy {}, loss {:.4} (epoch {} of {})",
-            self.output.display(),
-            terminal::percent(best.val_accuracy),
-            best.val_loss,
-            best.epoch,
-            trained.epochs.len()
-        ))?;
-        stopped?;
+    fn start(self, context: &Context) -> Result<Status> {
+        let settings = self.settings.resolve()?;
+        self.check(&settings)?;
+        if let Some((recipe, lines)) = self.settings.recipe()? {
+            context.terminal.note(format_args!("recipe {recipe}: {}", lines.join(", ")));
+        }
+        if let Some(name) = &self.name {
+            Run::refuse_taken(&self.runs, name)?;
+        }
+        let existing = Existing::of(self.overwrite);
+        for output in self.output.iter().chain(&self.preview) {
+            output::refuse_unwritable(output, existing)?;
+            output::refuse_input(output, self.inputs())?;
+        }
+        let (features, has_unreadable) = self.data.features(&settings, self.overwrite, context)?;
+        let named = || self.data.data.display().to_string();
+        let data = Data::new(&features, settings.val, settings.seed).with_context(named)?;
+        if settings.unfreeze != Unfreeze::Nothing {
+            data.check_pictures()?;
+        }
+        for output in self.output.iter().chain(&self.preview) {
+            output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;
+        }
+        if let Some(path) = &self.preview {
+            preview::write(path, existing, &data, &settings)?;
+        }
+        let backbone = backbone(&self.data.data, &features.pipeline, &settings, context)?;
+        let fallback = self.data.data.canonicalize().ok();
+        let stem = if self.data.data.is_dir() { Path::file_name } else { Path::file_stem };
+        let fallback = fallback.as_deref().and_then(stem).map(|stem| stem.to_string_lossy().into_owned());
+        let fallback = fallback.unwrap_or_else(|| "run".to_owned());
+        let run = Run::create(&self.runs, self.name.as_deref(), &fallback)?;
+        let named_output = self.output.as_deref().and_then(Path::file_stem);
+        let name = named_output.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or(fallback);
+        let arguments = Arguments {
+            xcept: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.name.clone().unwrap_or(name),
+            data: std::path::absolute(&self.data.data)?,
+            output: self.output.as_ref().map(std::path::absolute).transpose()?,
+            overwrite: self.overwrite,
+            features: self.data.features.as_ref().map(std::path::absolute).transpose()?,
+            examples: data.digest(),
+            settings,
+            pipeline: features.pipeline.clone(),
+        };
+        run.write_splits(data.examples())?;
+        run.write_arguments(&arguments)?;
+        train(&run, &arguments, &data, backbone, None, context)?;
         Ok(if has_unreadable { Status::SomeUnreadable } else { Status::Done })
     }
 
-    fn check(&self) -> Result<(), WrongUsage> {
-        const MOST_UNITS: usize = 1 << 16;
-        let wrong = |text: String| Err(WrongUsage(text));
-        if !(0.0..1.0).contains(&self.dropout) {
-            return wrong(format!("--dropout {}: expected 0 to below 1", self.dropout));
+    /// Goes on with an earlier run; its settings hold.
+    fn go_on(mut self, name: &str, context: &Context) -> Result<Status> {
+        let run = Run::find(&self.runs, name)?;
+        let folder = run.folder().display();
+        let arguments = run.arguments()?;
+        let settings = self.settings.over(arguments.settings.clone());
+        if settings != arguments.settings {
+            let text = format!("--resume: {folder}/args.toml says otherwise than the options; leave these out");
+            return Err(WrongUsage(text).into());
         }
-        if !(self.val > 0.0 && self.val < 1.0) {
-            return wrong(format!("--val {}: expected above 0 and below 1", self.val));
+        if !run.checkpoint().is_file() && run.last().is_file() {
+            context.terminal.note(format_args!("{folder}: the run is done; nothing is left to train"));
+            return Ok(Status::Done);
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return wrong(format!("--learning-rate {}: expected above 0", self.learning_rate));
+        let checkpoint = run.checkpoint();
+        let checkpoint = checkpoint.is_file().then(|| train::Checkpoint::read(&checkpoint)).transpose()?;
+        if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, &run)) {
+            output::refuse_unwritable(output, Existing::of(arguments.overwrite))?;
         }
-        if self.epochs == 0 {
-            return wrong("--epochs 0: expected 1 or more".to_owned());
+        self.data.data = arguments.data.clone();
+        self.data.features = arguments.features.clone();
+        if self.data.data.is_dir() {
+            self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline);
         }
-        if !self.hidden.iter().all(|units| (1..=MOST_UNITS).contains(units)) {
-            return wrong(format!("--hidden: expected 1 to {MOST_UNITS} units in each layer"));
+        let (features, has_unreadable) = self.data.features(&arguments.settings, true, context)?;
+        let data = Data::new(&features, arguments.settings.val, arguments.settings.seed)?;
+        let data_name = arguments.data.display();
+        ensure!(
+            data.digest() == arguments.examples,
+            "{data_name}: the pictures have changed since {folder} was begun; begin a new run"
+        );
+        features.pipeline.ensure_same(&arguments.pipeline).with_context(|| data_name.to_string())?;
+        let backbone = backbone(&arguments.data, &features.pipeline, &arguments.settings, context)?;
+        train(&run, &arguments, &data, backbone, checkpoint, context)?;
+        Ok(if has_unreadable { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), WrongUsage> {
+        self.data.check()?;
+        if self.preview.is_some() && settings.augment.is_none() {
+            return Err(WrongUsage("--preview: shows what --augment does; pass that too".to_owned()));
         }
-        if self.output.extension().is_none_or(|extension| extension != "safetensors") {
-            return wrong(format!("{}: expected a name that ends in .safetensors", self.output.display()));
-        }
-        if let (true, Some(option)) = (self.data.is_file(), self.pipeline.first_given()) {
-            let data = self.data.display();
-            return wrong(format!("{option}: the features in {data} are made already; pass their folder instead"));
+        if let Some(output) = &self.output
+            && output.extension().is_none_or(|extension| extension != "safetensors")
+        {
+            return Err(WrongUsage(format!("{}: expected a name that ends in .safetensors", output.display())));
         }
         Ok(())
     }
 
-    /// Features from the file, or of the folder's pictures; and whether some could not be read.
-    fn features(&self, context: &Context) -> Result<(Features, bool)> {
-        if self.data.is_file() {
-            return Ok((Features::read(&self.data)?, false));
-        }
-        if !self.data.is_dir() {
-            bail!(
-                "{}: no such file or folder; pass a folder of class folders, or make a features file with \
-                 `xcept extract-features`",
-                self.data.display()
-            );
-        }
-        let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
-        // What will not do is told before the features are computed.
-        let labels = dataset.inputs.iter().map(|input| (input.split, input.class));
-        train::assign(&dataset.class_names, labels, self.val, self.seed)
-            .with_context(|| self.data.display().to_string())?;
-        let (_, pipeline, extractor) = self.pipeline.open(context)?;
-        let output = match &self.features {
-            Some(file) => file.clone(),
-            None => cached_features(&self.data, &pipeline)?,
-        };
-        context.terminal.note(format_args!("features are kept in {}", output.display()));
-        let extraction = Extraction {
-            dataset: &dataset,
-            pipeline,
-            output: &output,
-            batch_size: network::batch_size(),
-            overwrite: self.overwrite || self.features.is_none(),
-        };
-        let outcome = extract_features::extract(&extraction, &extractor, context)?;
-        Ok((outcome.features, !outcome.unreadable.is_empty()))
-    }
-
-    /// The backbone, if the model file must hold it because its name leads nowhere elsewhere.
-    /// A backbone at hand is compared with the one that made the features.
-    fn backbone_to_embed(&self, pipeline: &Pipeline, context: &Context) -> Result<Option<Checkpoint>> {
-        let source: Source = pipeline.base.parse().context("the backbone that the features come from")?;
-        if !source.is_local(&context.hub) {
-            return Ok(None);
-        }
-        let backbone = model::load(&source, context, Some(pipeline.convention))?;
-        let found = backbone.backbone_digest();
-        ensure!(
-            found == pipeline.backbone,
-            "{}: its features were made with the backbone {}, but `{source}` is {}; extract them again",
-            self.data.display(),
-            pipeline.backbone.short(),
-            found.short()
-        );
-        Ok(Some(backbone).filter(|_| !source.is_portable()))
-    }
-
-    fn train(&self, train: &Examples, val: &Examples, classes: usize, context: &Context) -> Result<TrainedHead> {
-        interrupt::install()?;
-        let bar = context.terminal.progress(self.epochs, "epochs");
-        let mut report = |epoch: &EpochReport| {
-            bar.inc(1);
-            bar.suspend(|| context.terminal.note(describe(epoch, self.epochs)));
-        };
-        let trained = train::train_head(&self.plan(), train, val, classes, &mut report);
-        bar.finish_and_clear();
-        trained
-    }
-
-    fn plan(&self) -> HeadPlan {
-        HeadPlan {
-            hidden: if self.head == HeadKind::Dense { self.hidden.clone() } else { Vec::new() },
-            dropout: self.dropout,
-            epochs: self.epochs,
-            batch_size: self.batch_size.into(),
-            learning_rate: self.learning_rate,
-            seed: self.seed,
-        }
-    }
-
-    fn write_model(
-        &self,
-        trained: &TrainedHead,
-        features: &Features,
-        backbone: Option<Checkpoint>,
-        (train, val): (&Examples, &Examples),
-    ) -> Result<()> {
-        let pipeline = &features.pipeline;
-        let plan = self.plan();
-        let history = json!({
-            "xcept": env!("CARGO_PKG_VERSION"),
-            "training": { "optimiser": "SGD", "pictures": train.len(), "validation_pictures": val.len(), "head": plan },
-            "best": trained.best,
-        });
-        let stem = self.output.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let metadata = Metadata {
-            convention: pipeline.convention,
-            backbone: Some(pipeline.backbone.clone()),
-            base: backbone.is_none().then(|| pipeline.base.clone()),
-            preprocessing: pipeline.preprocessing,
-            head: Some(HeadMetadata {
-                name: self.name.clone().or(stem).unwrap_or_default(),
-                class_names: features.class_names.clone(),
-                class_ids: None,
-                pool: pipeline.pool,
-                dropout: vec![plan.dropout; plan.hidden.len()],
-            }),
-            history: history.as_object().cloned().unwrap_or_default(),
-        };
-        let mut tensors = trained.tensors.clone();
-        let backbone = backbone.into_iter().flat_map(|backbone| backbone.tensors);
-        tensors.extend(backbone.filter(|(name, _)| !weights::is_head_tensor(name)));
-        weights::write(&self.output, Existing::of(self.overwrite), &tensors, &metadata, Precision::F32)
+    fn inputs(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.data.data.as_path()).chain(self.data.features.as_deref())
     }
 }
 
-fn describe(epoch: &EpochReport, epochs: usize) -> String {
-    let width = epochs.to_string().len();
-    format!(
-        "epoch {:width$}/{epochs}  loss {:.4}  accuracy {:>8}  val_loss {:.4}  val_accuracy {:>8}",
-        epoch.epoch,
-        epoch.loss,
-        terminal::percent(epoch.accuracy),
-        epoch.val_loss,
-        terminal::percent(epoch.val_accuracy)
-    )
+/// The backbone, if it trains or is at hand to be compared with the one that made the features.
+fn backbone(
+    data: &Path,
+    pipeline: &Pipeline,
+    settings: &Settings,
+    context: &Context,
+) -> Result<Option<weights::Checkpoint>> {
+    training::backbone(data, pipeline, settings.unfreeze != Unfreeze::Nothing, context)
 }
 
-fn write_results(path: &Path, existing: Existing, epochs: &[EpochReport]) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for epoch in epochs {
-        writer.serialize(epoch)?;
+/// Whether `output` is the best model already: the run was stopped right before its end.
+fn is_copy(output: &Path, run: &Run) -> bool {
+    matches!((std::fs::read(output), std::fs::read(run.best())), (Ok(output), Ok(best)) if output == best)
+}
+
+/// Trains what is left to train of a run, and tells how it ended.
+fn train(
+    run: &Run,
+    arguments: &Arguments,
+    data: &Data,
+    backbone: Option<weights::Checkpoint>,
+    checkpoint: Option<train::Checkpoint>,
+    context: &Context,
+) -> Result<()> {
+    interrupt::install()?;
+    kernel::recycle(true);
+    context.terminal.note(format_args!(
+        "{} training and {} validation pictures of {} classes, in {}",
+        data.train.len(),
+        data.val.len(),
+        data.features.class_names.len(),
+        run.folder().display()
+    ));
+    let Position { history, best, .. } =
+        Training { run, arguments, data, backbone: backbone.as_ref(), context }.run(checkpoint)?;
+    let best = best.context("no epoch was trained")?;
+    if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, run)) {
+        output::write_atomically(output, Existing::of(arguments.overwrite), &std::fs::read(run.best())?)?;
     }
-    output::write_atomically(path, existing, &writer.into_inner()?)
-}
-
-/// A file in the user's cache folder for this folder of pictures and this pipeline.
-fn cached_features(data: &Path, pipeline: &Pipeline) -> Result<PathBuf> {
-    let data = data.canonicalize().with_context(|| data.display().to_string())?;
-    let key = format!("{} {}", data.display(), serde_json::to_string(pipeline)?);
-    let digest = weights::Digest::of_bytes(key.as_bytes());
-    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = output::cache_folder()?.join("features");
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    Ok(folder.join(format!("{name}-{}.safetensors", digest.short())))
+    run.finish()?;
+    let model = arguments.output.clone().unwrap_or_else(|| run.best());
+    // As the user would write it.
+    let here = std::env::current_dir().unwrap_or_default();
+    let model = model.strip_prefix(&here).unwrap_or(&model);
+    terminal::result(format_args!(
+        "{}: validation accuracy {}, loss {:.4} (epoch {} of {})",
+        model.display(),
+        terminal::percent(best.val_accuracy),
+        best.val_loss,
+        best.epoch,
+        history.len()
+    ))?;
+    Ok(())
 }

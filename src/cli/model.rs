@@ -113,6 +113,19 @@ pub fn size_parser(text: &str) -> Result<usize> {
 }
 
 impl PipelineArguments {
+    /// The options that give `pipeline` again.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        let Pipeline { base, convention, preprocessing, pool, .. } = pipeline;
+        Self {
+            model: Some(base.clone()),
+            convention: Some(*convention),
+            preprocess: Some(preprocessing.convention),
+            interpolation: Some(preprocessing.interpolation),
+            size: Some(preprocessing.size),
+            pool: Some(*pool),
+        }
+    }
+
     /// The first of these options that the user gave.
     pub fn first_given(&self) -> Option<&'static str> {
         let given = [

@@ -94,13 +94,15 @@ impl fmt::Display for Step {
 }
 
 impl Plan {
+    /// The blocks up to `last_block`, in Keras' numbers.
+    ///
     /// # Errors
     /// Names a tensor that is missing from the checkpoint.
-    pub fn new(checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa) -> Result<Self> {
+    pub fn new(checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa, last_block: usize) -> Result<Self> {
         let input = Image { h: height, w: width, c: 3 };
         let mut compiler =
             Compiler { checkpoint, isa, steps: Vec::new(), unpacked: Vec::new(), shape: input, place: Place::Picture };
-        for module in &XCEPTION {
+        for module in XCEPTION.iter().filter(|module| module.block <= last_block) {
             compiler.module(module)?;
         }
         let Compiler { steps, unpacked, shape: output, .. } = compiler;
@@ -265,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_plan_reads_as_a_list_of_what_is_done() {
-        let plan = Plan::new(&BUNDLED[0].load().unwrap(), 299, 299, Isa::Scalar).unwrap();
+        let plan = Plan::new(&BUNDLED[0].load().unwrap(), 299, 299, Isa::Scalar, XCEPTION.len()).unwrap();
         assert_eq!(plan.steps.len(), 40);
         let work = |name: &str| plan.steps.iter().find(|step| step.name == name).unwrap().to_string();
         assert_eq!(work("block1_conv1"), "3×3/2, ReLU");

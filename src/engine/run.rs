@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::plan::{Added, BUFFERS, Place, Plan, Step};
+use crate::architecture::BLOCKS;
 use crate::kernel::buffer::{Buffer, LANES, Lanes};
 use crate::kernel::convolve::{Convolve, Residual, Scratch};
 use crate::kernel::gather::Image;
@@ -29,7 +30,15 @@ impl Engine {
     /// # Errors
     /// Names a tensor that is missing.
     pub fn new(checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa) -> Result<Self> {
-        Ok(Self { plan: Plan::new(checkpoint, height, width, isa)? })
+        Self::up_to(*BLOCKS.end(), checkpoint, height, width, isa)
+    }
+
+    /// Compiles the blocks up to `last_block`, in Keras' numbers.
+    ///
+    /// # Errors
+    /// Names a tensor that is missing.
+    pub fn up_to(last_block: usize, checkpoint: &Checkpoint, height: usize, width: usize, isa: Isa) -> Result<Self> {
+        Ok(Self { plan: Plan::new(checkpoint, height, width, isa, last_block)? })
     }
 
     pub fn plan(&self) -> &Plan {

@@ -26,6 +26,7 @@ use window::Window;
 
 /// What may happen to a picture before the network is trained on it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Augmentation {
     /// Smallest share of the picture's area that a random resized crop keeps; 1 leaves the crop out.
     pub crop: f64,

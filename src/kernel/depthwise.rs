@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::buffer::LANES;
 use super::{Nhwc, inside, vectorized};
 use crate::architecture::KERNEL;
 
@@ -75,14 +76,7 @@ fn depthwise_row(x: &[f32], shape: Nhwc, row: usize, taps: &[f32], floor: f32, y
         if rows.len() * columns.len() == TAPS {
             let x: [&[f32]; TAPS] = std::array::from_fn(|tap| input(tap / KERNEL, tap % KERNEL));
             let taps: [&[f32]; TAPS] = std::array::from_fn(|tap| &taps[tap * c..][..c]);
-            for (channel, y) in y.iter_mut().enumerate() {
-                let mut sum = 0.0;
-                for (x, taps) in x.iter().zip(&taps) {
-                    let x = if x[channel] < floor { floor } else { x[channel] };
-                    sum += x * taps[channel];
-                }
-                *y = sum;
-            }
+            pixel(x, taps, floor, y);
         } else {
             for i in rows.clone() {
                 for j in columns.clone() {
@@ -93,6 +87,30 @@ fn depthwise_row(x: &[f32], shape: Nhwc, row: usize, taps: &[f32], floor: f32, y
                     }
                 }
             }
+        }
+    }
+}
+
+/// A pixel with all nine neighbours inside, block of channels by block: nine products in registers.
+#[inline(always)]
+fn pixel(x: [&[f32]; TAPS], taps: [&[f32]; TAPS], floor: f32, y: &mut [f32]) {
+    let (x_blocks, taps_blocks) = (x.map(|x| x.as_chunks::<LANES>()), taps.map(|taps| taps.as_chunks::<LANES>()));
+    let (y_blocks, y_rest) = y.as_chunks_mut::<LANES>();
+    for (block, y) in y_blocks.iter_mut().enumerate() {
+        let mut sums = [0.0; LANES];
+        for ((x, _), (taps, _)) in x_blocks.iter().zip(&taps_blocks) {
+            let (x, taps) = (&x[block], &taps[block]);
+            for lane in 0..LANES {
+                let x = if x[lane] < floor { floor } else { x[lane] };
+                sums[lane] += x * taps[lane];
+            }
+        }
+        *y = sums;
+    }
+    for ((_, x), (_, taps)) in x_blocks.iter().zip(&taps_blocks) {
+        for ((y, x), tap) in y_rest.iter_mut().zip(*x).zip(*taps) {
+            let x = if *x < floor { floor } else { *x };
+            *y += x * tap;
         }
     }
 }
@@ -129,24 +147,73 @@ pub fn depthwise_backward_taps(x: &[f32], shape: Nhwc, relu: bool, dy: &[f32]) -
     dtaps
 }
 
-/// Adds the part of the taps' gradient that comes from `rows` of an image.
+/// Adds the part of the taps' gradient that comes from `rows` of an image, block of channels by block: nine
+/// sums in registers.
 #[inline(always)]
 fn backward_taps_rows(x: &[f32], dy: &[f32], shape: Nhwc, rows: Range<usize>, floor: f32, sums: &mut [f32]) {
     let c = shape.c;
+    for first in (0..c).step_by(LANES) {
+        let width = LANES.min(c - first);
+        if width == LANES {
+            let block = backward_taps_block::<LANES>(x, dy, shape, rows.clone(), floor, first);
+            for (sums, block) in sums.chunks_exact_mut(c).zip(block) {
+                sums[first..][..LANES].copy_from_slice(&block);
+            }
+        } else {
+            for channel in first..c {
+                let block = backward_taps_block::<1>(x, dy, shape, rows.clone(), floor, channel);
+                sums.chunks_exact_mut(c).zip(block).for_each(|(sums, [sum])| sums[channel] = sum);
+            }
+        }
+    }
+}
+
+/// The part of `W` channels from `first` on.
+#[inline(always)]
+fn backward_taps_block<const W: usize>(
+    x: &[f32],
+    dy: &[f32],
+    shape: Nhwc,
+    rows: Range<usize>,
+    floor: f32,
+    first: usize,
+) -> [[f32; W]; TAPS] {
+    let mut sums = [[0.0; W]; TAPS];
     for h in rows {
+        let inside_rows = inside(h as isize - 1, KERNEL, shape.h);
         for w in 0..shape.w {
-            let dy = &dy[h * shape.row() + w * c..][..c];
-            for i in inside(h as isize - 1, KERNEL, shape.h) {
-                for j in inside(w as isize - 1, KERNEL, shape.w) {
-                    let x = &x[(h + i - 1) * shape.row() + (w + j - 1) * c..][..c];
-                    let sums = &mut sums[(KERNEL * i + j) * c..][..c];
-                    for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                        let x = if *x < floor { floor } else { *x };
-                        *sum += x * dy;
+            let dy = channels::<W>(dy, shape, h, w, first);
+            let inside_columns = inside(w as isize - 1, KERNEL, shape.w);
+            if inside_rows.len() * inside_columns.len() == TAPS {
+                for (tap, sums) in sums.iter_mut().enumerate() {
+                    let x = channels::<W>(x, shape, h + tap / KERNEL - 1, w + tap % KERNEL - 1, first);
+                    add_products(sums, x, dy, floor);
+                }
+            } else {
+                // Tap by tap as above: an index known only at run time would keep the sums out of the registers.
+                for (tap, sums) in sums.iter_mut().enumerate() {
+                    let (i, j) = (tap / KERNEL, tap % KERNEL);
+                    if inside_rows.contains(&i) && inside_columns.contains(&j) {
+                        add_products(sums, channels::<W>(x, shape, h + i - 1, w + j - 1, first), dy, floor);
                     }
                 }
             }
         }
+    }
+    sums
+}
+
+/// `W` channels from `first` on of a pixel.
+#[inline(always)]
+fn channels<const W: usize>(values: &[f32], shape: Nhwc, h: usize, w: usize, first: usize) -> &[f32; W] {
+    values[h * shape.row() + w * shape.c + first..].first_chunk().expect("a pixel has these channels")
+}
+
+#[inline(always)]
+fn add_products<const W: usize>(sums: &mut [f32; W], x: &[f32; W], dy: &[f32; W], floor: f32) {
+    for lane in 0..W {
+        let x = if x[lane] < floor { floor } else { x[lane] };
+        sums[lane] += x * dy[lane];
     }
 }
 

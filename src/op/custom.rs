@@ -6,9 +6,11 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, InplaceOp3, Layout, Result, Shape, Storage, Tensor,
+};
 
-use crate::kernel::{self, Matrix, MaxPool, Nhwc, Normalisation, Patches, Statistics};
+use crate::kernel::{self, Matrix, MaxPool, Nhwc, Normalisation, Patches, Sgd, Statistics};
 
 /// The float32 values of a contiguous tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -54,67 +56,58 @@ fn gradient(values: Vec<f32>, of: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, of.dims(), of.device())
 }
 
-/// A pointwise product with what follows it: a constant factor and summand for each output channel, and
-/// the ReLU. The factors go into the weights.
-pub struct Product {
-    /// [O], or empty for none.
-    pub scale: Vec<f32>,
-    /// [O], or empty for none.
-    pub shift: Vec<f32>,
+/// What follows a product: a constant factor and summand for each output channel, and the ReLU.
+pub struct Epilogue {
+    /// [O] each; none for the product as it is.
+    pub affine: Option<(Vec<f32>, Vec<f32>)>,
+    /// Only with an affine map.
     pub relu: bool,
 }
 
-impl Product {
-    fn scaled<'a>(&self, weight: &'a [f32]) -> Cow<'a, [f32]> {
-        if self.scale.is_empty() {
-            return Cow::Borrowed(weight);
-        }
-        let mut weight = weight.to_vec();
-        kernel::scale_rows(&mut weight, &self.scale);
-        Cow::Owned(weight)
-    }
-
+impl Epilogue {
+    /// `x · weightᵀ` and what follows.
+    ///
     /// Shapes: `x` [P,C], `weight` [O,C], result [P,O].
     fn forward(&self, x: &[f32], weight: &[f32], outputs: usize) -> Vec<f32> {
         let channels = weight.len() / outputs;
-        let weight = self.scaled(weight);
         let x = Matrix::new(x, x.len() / channels, channels);
-        let mut y = kernel::product(x, Matrix::new(&weight, outputs, channels).t());
-        if !self.shift.is_empty() {
-            kernel::shift(&mut y, &self.shift, self.relu);
+        let mut y = kernel::product(x, Matrix::new(weight, outputs, channels).t());
+        if let Some((scale, shift)) = &self.affine {
+            kernel::affine(&mut y, scale, shift, self.relu);
         }
         y
     }
 
-    /// The gradient in front of the ReLU.
-    fn before_relu<'a>(&self, y: &[f32], dy: &'a [f32]) -> Cow<'a, [f32]> {
-        if self.relu { Cow::Owned(kernel::relu_backward(dy, y)) } else { Cow::Borrowed(dy) }
-    }
-
-    /// Shapes: `dy` [P,O] in front of the ReLU, `weight` [O,C], result [P,C].
-    fn backward_input(&self, weight: &[f32], dy: &[f32], outputs: usize) -> Vec<f32> {
-        let weight = self.scaled(weight);
-        let channels = weight.len() / outputs;
-        kernel::product(Matrix::new(dy, dy.len() / outputs, outputs), Matrix::new(&weight, outputs, channels))
-    }
-
-    /// Shapes: `x` [P,C], `dy` [P,O] in front of the ReLU, result [O,C].
-    fn backward_weight(&self, x: &[f32], dy: &[f32], outputs: usize) -> Vec<f32> {
-        let pixels = dy.len() / outputs;
-        let x = Matrix::new(x, pixels, x.len() / pixels);
-        let mut dweight = kernel::product(Matrix::new(dy, pixels, outputs).t(), x);
-        if !self.scale.is_empty() {
-            kernel::scale_rows(&mut dweight, &self.scale);
+    /// The gradient of the product, given that of the result.
+    fn backward<'a>(&self, y: &[f32], dy: &'a [f32]) -> Cow<'a, [f32]> {
+        match &self.affine {
+            Some((scale, _)) => Cow::Owned(kernel::affine_backward(dy, y, scale, self.relu)),
+            None => Cow::Borrowed(dy),
         }
-        dweight
     }
+}
+
+/// The gradient of a product's left factor.
+///
+/// Shapes: `weight` [O,C], `dproduct` [P,O], result [P,C].
+fn backward_input(weight: &[f32], dproduct: &[f32], outputs: usize) -> Vec<f32> {
+    let weight = Matrix::new(weight, outputs, weight.len() / outputs);
+    kernel::product(Matrix::new(dproduct, dproduct.len() / outputs, outputs), weight)
+}
+
+/// The gradient of a product's weight.
+///
+/// Shapes: `x` [P,C], `dproduct` [P,O], result [O,C].
+fn backward_weight(x: &[f32], dproduct: &[f32], outputs: usize) -> Vec<f32> {
+    let pixels = dproduct.len() / outputs;
+    kernel::product(Matrix::new(dproduct, pixels, outputs).t(), Matrix::new(x, pixels, x.len() / pixels))
 }
 
 /// A separable convolution: `x` [N,H,W,C], `taps` [9,C], `weight` [O,C,1,1]. The depthwise result is
 /// computed again in the backward pass: that takes a fiftieth of the time and saves half the memory.
 pub struct SeparableOp {
     pub relu_before: bool,
-    pub product: Product,
+    pub epilogue: Epilogue,
 }
 
 impl CustomOp3 for SeparableOp {
@@ -133,7 +126,7 @@ impl CustomOp3 for SeparableOp {
     ) -> Result<(CpuStorage, Shape)> {
         let (shape, outputs) = (nhwc(x_l)?, weight_l.dims()[0]);
         let depthwise = kernel::depthwise(values(x, x_l)?, shape, values(taps, taps_l)?, self.relu_before);
-        let y = self.product.forward(&depthwise, values(weight, weight_l)?, outputs);
+        let y = self.epilogue.forward(&depthwise, values(weight, weight_l)?, outputs);
         result(y, dims(Nhwc { c: outputs, ..shape }))
     }
 
@@ -149,14 +142,14 @@ impl CustomOp3 for SeparableOp {
         let held = [x, taps, weight, y, &dy].map(hold);
         let [hx, htaps, hweight, hy, hdy] = &held;
         let (x_values, taps_values) = (hx.values()?, htaps.values()?);
-        let dy = self.product.before_relu(hy.values()?, hdy.values()?);
+        let dproduct = self.epilogue.backward(hy.values()?, hdy.values()?);
         let dweight = if weight.track_op() {
             let depthwise = kernel::depthwise(x_values, shape, taps_values, self.relu_before);
-            Some(gradient(self.product.backward_weight(&depthwise, &dy, outputs), weight)?)
+            Some(gradient(backward_weight(&depthwise, &dproduct, outputs), weight)?)
         } else {
             None
         };
-        let ddepthwise = self.product.backward_input(hweight.values()?, &dy, outputs);
+        let ddepthwise = backward_input(hweight.values()?, &dproduct, outputs);
         let dtaps = || kernel::depthwise_backward_taps(x_values, shape, self.relu_before, &ddepthwise);
         let dx = || kernel::depthwise_backward_input(x_values, shape, taps_values, self.relu_before, &ddepthwise);
         let dtaps = taps.track_op().then(|| gradient(dtaps(), taps)).transpose()?;
@@ -167,7 +160,7 @@ impl CustomOp3 for SeparableOp {
 /// An ordinary convolution: `x` [N,H,W,C], `weight` [O, K·K·C] in the order of the patches.
 pub struct ConvolutionOp {
     pub patches: Patches,
-    pub product: Product,
+    pub epilogue: Epilogue,
 }
 
 impl CustomOp2 for ConvolutionOp {
@@ -184,7 +177,7 @@ impl CustomOp2 for ConvolutionOp {
     ) -> Result<(CpuStorage, Shape)> {
         let outputs = weight_l.dims()[0];
         let patches = kernel::patches(values(x, x_l)?, self.patches);
-        let y = self.product.forward(&patches, values(weight, weight_l)?, outputs);
+        let y = self.epilogue.forward(&patches, values(weight, weight_l)?, outputs);
         result(y, dims(Nhwc { c: outputs, ..self.patches.output() }))
     }
 
@@ -192,15 +185,15 @@ impl CustomOp2 for ConvolutionOp {
         let (outputs, dy) = (weight.dim(0)?, dy.contiguous()?);
         let held = [x, weight, y, &dy].map(hold);
         let [hx, hweight, hy, hdy] = &held;
-        let dy = self.product.before_relu(hy.values()?, hdy.values()?);
+        let dproduct = self.epilogue.backward(hy.values()?, hdy.values()?);
         let dweight = if weight.track_op() {
             let patches = kernel::patches(hx.values()?, self.patches);
-            Some(gradient(self.product.backward_weight(&patches, &dy, outputs), weight)?)
+            Some(gradient(backward_weight(&patches, &dproduct, outputs), weight)?)
         } else {
             None
         };
         let dx = if x.track_op() {
-            let dpatches = self.product.backward_input(hweight.values()?, &dy, outputs);
+            let dpatches = backward_input(hweight.values()?, &dproduct, outputs);
             Some(gradient(kernel::patches_backward(&dpatches, self.patches), x)?)
         } else {
             None
@@ -263,6 +256,23 @@ impl CustomOp3 for BatchNormOp {
     }
 }
 
+/// The sum of two tensors of one shape: Candle's own takes one thread.
+pub struct SumOp;
+
+impl CustomOp2 for SumOp {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, a_l: &Layout, b: &CpuStorage, b_l: &Layout) -> Result<(CpuStorage, Shape)> {
+        result(kernel::add(values(a, a_l)?, values(b, b_l)?), a_l.shape())
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(dy.clone()), Some(dy.clone())))
+    }
+}
+
 pub struct MaxPoolOp(pub MaxPool);
 
 impl CustomOp1 for MaxPoolOp {
@@ -279,5 +289,59 @@ impl CustomOp1 for MaxPoolOp {
         let held = [x, y, &dy].map(hold);
         let [hx, hy, hdy] = &held;
         gradient(kernel::max_pool_backward(hx.values()?, hy.values()?, hdy.values()?, self.0), x).map(Some)
+    }
+}
+
+/// [`Sgd::accelerate`] on velocity, gradient and weight.
+pub struct Accelerate(pub Sgd);
+
+/// [`Sgd::advance`] on weight, gradient and velocity.
+pub struct Advance(pub Sgd);
+
+fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    let (start, end) = layout.contiguous_offsets().ok_or_else(|| Error::RequiresContiguous { op: "xcept" }.bt())?;
+    match storage {
+        CpuStorage::F32(values) => Ok(&mut values[start..end]),
+        _ => Err(Error::Msg("the kernels compute in float32 only".to_owned()).bt()),
+    }
+}
+
+impl InplaceOp3 for Accelerate {
+    fn name(&self) -> &'static str {
+        "sgd-velocity"
+    }
+
+    fn cpu_fwd(
+        &self,
+        velocity: &mut CpuStorage,
+        velocity_l: &Layout,
+        gradient: &CpuStorage,
+        gradient_l: &Layout,
+        weight: &CpuStorage,
+        weight_l: &Layout,
+    ) -> Result<()> {
+        let velocity = values_mut(velocity, velocity_l)?;
+        self.0.accelerate(velocity, values(gradient, gradient_l)?, values(weight, weight_l)?);
+        Ok(())
+    }
+}
+
+impl InplaceOp3 for Advance {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &mut CpuStorage,
+        weight_l: &Layout,
+        gradient: &CpuStorage,
+        gradient_l: &Layout,
+        velocity: &CpuStorage,
+        velocity_l: &Layout,
+    ) -> Result<()> {
+        let weight = values_mut(weight, weight_l)?;
+        self.0.advance(weight, values(gradient, gradient_l)?, values(velocity, velocity_l)?);
+        Ok(())
     }
 }

@@ -129,3 +129,19 @@ fn what_takes_part_in_no_gradient_gets_none() {
     assert!(gradients.get(&x).is_none());
     assert!(gradients.get(&inputs[1]).is_some() && gradients.get(&inputs[2]).is_some());
 }
+
+#[test]
+fn a_step_of_sgd_is_the_same_by_either_backend() {
+    for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
+        let sgd = Sgd { rate: 0.1, momentum, nesterov, weight_decay: 0.01 };
+        let step = |backend: Backend| {
+            let inputs = inputs(&[&[3, 5], &[3, 5], &[3, 5]]);
+            let mut velocity = inputs[2].as_detached_tensor();
+            let slot = (momentum > 0.0).then_some(&mut velocity);
+            backend.sgd(&inputs[0], &inputs[1].as_detached_tensor(), slot, sgd).unwrap();
+            (inputs[0].as_detached_tensor(), velocity)
+        };
+        let (kernel, candle) = (step(Backend::Kernel), step(Backend::Candle));
+        assert!(largest_difference(&kernel.0, &candle.0) < 1e-6 && largest_difference(&kernel.1, &candle.1) < 1e-6);
+    }
+}

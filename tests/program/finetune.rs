@@ -33,8 +33,9 @@ fn a_folder_becomes_a_model_that_needs_nothing_beside_it() {
     for part in ["epoch 5/5", "loss", "accuracy", "val_loss", "val_accuracy"] {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
-    let results = std::fs::read_to_string(desk.path("out/results.csv")).unwrap();
-    assert!(results.starts_with("epoch,loss,accuracy,val_loss,val_accuracy\n1,"), "{results}");
+    let results = std::fs::read_to_string(desk.path("runs/finetune/data/results.csv")).unwrap();
+    let header = "epoch,phase,learning_rate,loss,accuracy,val_loss,val_accuracy\n1,head,0.01,";
+    assert!(results.starts_with(header), "{results}");
     assert_eq!(results.lines().count(), 6);
 
     let elsewhere = Desk::new();
@@ -52,25 +53,24 @@ fn a_folder_becomes_a_model_that_needs_nothing_beside_it() {
 fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
     let desk = desk_with_pictures();
     desk.run(&["extract-features", "data"]).assert_done();
-    let bytes = |name: &str, threads: &str, seed: &str| {
-        let output = format!("{name}/m.safetensors");
-        std::fs::create_dir(desk.path(name)).unwrap();
-        let arguments = ["finetune", "--epochs", "4", "--seed", seed, "--threads", threads, "-o", &output];
+    let bytes = |runs: &str, threads: &str, seed: &str| {
+        let arguments = ["finetune", "--epochs", "4", "--seed", seed, "--threads", threads, "--runs", runs];
         let ran = desk.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        (std::fs::read(desk.path(&output)).unwrap(), std::fs::read(desk.path(name).join("results.csv")).unwrap())
+        ["best.safetensors", "last.safetensors", "results.csv", "curves.svg", "curves.png", "splits.csv"]
+            .map(|name| std::fs::read(desk.path(runs).join("features").join(name)).unwrap())
     };
     let one = bytes("one", "1", "0");
     assert!(one == bytes("two", "2", "0"));
     assert!(one == bytes("three", "3", "0"));
-    assert!(one.0 != bytes("other", "1", "1").0);
+    assert!(one[0] != bytes("other", "1", "1")[0]);
 }
 
 #[test]
 fn a_linear_head_and_three_classes_are_a_softmax() {
     let desk = desk_with_pictures();
     add_crops(&desk, "chelsea.png", "data/chelsea", 4);
-    desk.run(&["finetune", "data", "--head", "linear", "--epochs", "20"]).assert_done();
+    desk.run(&["finetune", "data", "--head", "linear", "--epochs", "20", "-o", "model.safetensors"]).assert_done();
     let ran = desk.run(&["classify", "-m", "model.safetensors", &sample("chelsea.png")]);
     let line = &ran.assert_done().json_lines()[0];
     assert_eq!(line["predictions"][0]["label"], "chelsea");
@@ -83,11 +83,15 @@ fn a_linear_head_and_three_classes_are_a_softmax() {
 fn an_earlier_model_is_not_replaced_unasked() {
     let desk = desk_with_pictures();
     desk.run(&["extract-features", "data"]).assert_done();
-    desk.run(&["finetune", "--epochs", "1"]).assert_done();
-    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["model.safetensors", "--overwrite"]);
-    std::fs::remove_file(desk.path("model.safetensors")).unwrap();
-    desk.run(&["finetune", "--epochs", "1"]).assert_failed(1, &["results.csv", "--overwrite", "folder of its own"]);
-    desk.run(&["finetune", "--epochs", "1", "--overwrite"]).assert_done();
+    let arguments = ["finetune", "--epochs", "1", "-o", "model.safetensors"];
+    desk.run(&arguments).assert_done();
+    desk.run(&arguments).assert_failed(1, &["model.safetensors", "--overwrite"]);
+    desk.run(&[&arguments[..], &["--overwrite"]].concat()).assert_done();
+    // Without a name every run has a folder of its own.
+    assert!(desk.path("runs/finetune/features/best.safetensors").exists());
+    assert!(desk.path("runs/finetune/features-2/best.safetensors").exists());
+    let named = ["finetune", "--epochs", "1", "--name", "features"];
+    desk.run(&named).assert_failed(1, &["runs/finetune/features", "an earlier run", "--name", "--resume"]);
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn features_of_other_weights_are_refused_with_both_digests() {
     edited(&desk, |features| features.pipeline.backbone = other.clone());
     let bundled = xcept::weights::Bundled::find("bundled").unwrap().load().unwrap().backbone_digest();
     desk.run(&["finetune", "-q"]).assert_failed(1, &["bundled", other.short(), bundled.short()]);
-    assert!(!desk.path("model.safetensors").exists());
+    assert!(!desk.path("runs").exists());
 }
 
 #[test]
@@ -158,16 +162,16 @@ fn training_that_diverges_and_features_that_are_no_numbers_are_errors() {
     edited(&desk, |_| ());
     let ran = desk.run(&["finetune", "-q", "--learning-rate", "1e30"]);
     ran.assert_failed(1, &["diverged", "--learning-rate"]);
+    assert!(!desk.path("runs/finetune/features/best.safetensors").exists());
     edited(&desk, |features| features.rows[3].values[7] = f32::NAN);
     desk.run(&["finetune", "-q"]).assert_failed(1, &["data/cat/3.png", "not a number"]);
-    assert!(!desk.path("model.safetensors").exists());
 }
 
 #[test]
 fn a_head_runs_on_the_numbers_that_its_features_were_made_with() {
     let desk = desk_with_pictures();
     desk.run(&["extract-features", "data", "--convention", "timm", "--preprocess", "keras"]).assert_done();
-    desk.run(&["finetune", "--head", "linear", "--epochs", "3"]).assert_done();
+    desk.run(&["finetune", "--head", "linear", "--epochs", "3", "-o", "model.safetensors"]).assert_done();
     // The training picture's probability, computed from its stored features.
     let features = Features::read(&desk.path("features.safetensors")).unwrap();
     let model = xcept::weights::load(&desk.path("model.safetensors")).unwrap();
@@ -190,8 +194,22 @@ fn settings_that_make_no_sense_are_refused() {
         (["--learning-rate", "0"], "--learning-rate"),
         (["--hidden", "0"], "--hidden"),
         (["-o", "model.h5"], ".safetensors"),
+        (["--augment", "flip"], "--unfreeze"),
+        (["--batch-norm", "train"], "--unfreeze"),
+        (["--ema", "1"], "--ema"),
+        (["--clip-norm", "0"], "--clip-norm"),
+        (["--views", "2"], "--augment"),
+        (["--label-smoothing", "1"], "--label-smoothing"),
     ] {
         let ran = desk.run(&[&["finetune"], &arguments[..]].concat());
         ran.assert_failed(2, &[part]);
+    }
+    for (arguments, part) in [
+        (["--unfreeze", "block15"], "block1 to block14"),
+        (["--augment", "crop=2"], "crop"),
+        (["--schedule", "step=3/2epochs"], "factor above 0"),
+    ] {
+        let ran = desk.run(&[&["finetune"], &arguments[..]].concat());
+        assert!(ran.status == Some(2) && ran.stderr.contains(part), "{}", ran.stderr);
     }
 }

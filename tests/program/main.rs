@@ -4,8 +4,10 @@ mod classify;
 mod evaluate;
 mod extract_features;
 mod finetune;
+mod finetune_network;
 mod gradients;
 mod hub;
+mod lr_find;
 mod parity;
 mod weights_files;
 

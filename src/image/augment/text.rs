@@ -56,6 +56,20 @@ fn number(part: &str, expected: &str, is_allowed: impl Fn(f64) -> bool) -> Resul
     }
 }
 
+impl TryFrom<String> for Augmentation {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Augmentation> for String {
+    fn from(augmentation: Augmentation) -> Self {
+        augmentation.to_string()
+    }
+}
+
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [

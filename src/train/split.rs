@@ -1,53 +1,11 @@
-//! Labelled feature rows as training and validation examples.
+//! Which pictures train and which validate.
 
 use anyhow::{Result, bail, ensure};
-use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::dataset::Split;
-use crate::features::{Features, Row};
-
-/// Examples of one split.
-#[derive(Debug)]
-pub struct Examples {
-    /// [N,2048]
-    pub features: Tensor,
-    /// Class of each row.
-    pub classes: Vec<usize>,
-}
-
-impl Examples {
-    fn new(rows: &[&Row], device: &Device) -> Result<Self> {
-        let length = rows.first().map_or(0, |row| row.values.len());
-        let values: Vec<f32> = rows.iter().flat_map(|row| &row.values).copied().collect();
-        let features = Tensor::from_vec(values, (rows.len(), length), device)?;
-        Ok(Self { features, classes: rows.iter().filter_map(|row| row.class).collect() })
-    }
-
-    pub fn len(&self) -> usize {
-        self.classes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.classes.is_empty()
-    }
-}
-
-/// Training and validation examples, as [`assign`] shares out the rows.
-///
-/// # Errors
-/// Those of [`assign`], and if a feature is not a number.
-pub fn split(features: &Features, val_fraction: f64, seed: u64, device: &Device) -> Result<(Examples, Examples)> {
-    let labels = features.rows.iter().map(|row| (row.split, row.class));
-    let (train, val) = assign(&features.class_names, labels, val_fraction, seed)?;
-    if let Some(row) = features.rows.iter().find(|row| !row.values.iter().all(|value| value.is_finite())) {
-        bail!("`{}` has a feature that is not a number; extract the features again", row.path);
-    }
-    let rows = |indices: Vec<usize>| indices.into_iter().map(|index| &features.rows[index]).collect::<Vec<_>>();
-    Ok((Examples::new(&rows(train), device)?, Examples::new(&rows(val), device)?))
-}
 
 /// Indices of the rows to train on and to validate with, in order: by the data set's own folders
 /// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`. Rows of `test` and
@@ -113,17 +71,21 @@ fn draw(rows: Vec<Labelled>, classes: usize, fraction: f64, seed: u64) -> (Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::testing::{features, row};
 
-    fn split_of(rows: Vec<Row>, fraction: f64) -> Result<(Vec<usize>, Vec<usize>)> {
-        let (train, val) = split(&features(rows), fraction, 0, &Device::Cpu)?;
-        Ok((train.classes, val.classes))
+    type Label = (Option<Split>, Option<usize>);
+
+    /// Classes of the training and the validation rows.
+    fn split_of(labels: &[Label], fraction: f64) -> Result<(Vec<usize>, Vec<usize>)> {
+        let names = ["cat".to_owned(), "dög".to_owned()];
+        let (train, val) = assign(&names, labels.iter().copied(), fraction, 0)?;
+        let classes = |rows: Vec<usize>| rows.into_iter().filter_map(|row| labels[row].1).collect();
+        Ok((classes(train), classes(val)))
     }
 
     #[test]
     fn a_drawn_split_takes_its_share_of_each_class() {
-        let rows = (0..50).map(|i| row(&i.to_string(), None, Some(usize::from(i >= 10)), &[])).collect();
-        let (train, val) = split_of(rows, 0.2).unwrap();
+        let labels: Vec<Label> = (0..50).map(|i| (None, Some(usize::from(i >= 10)))).collect();
+        let (train, val) = split_of(&labels, 0.2).unwrap();
         let count = |classes: &[usize]| [0, 1].map(|class| classes.iter().filter(|&&c| c == class).count());
         assert_eq!((count(&train), count(&val)), ([8, 32], [2, 8]));
     }
@@ -131,25 +93,20 @@ mod tests {
     #[test]
     fn the_data_sets_own_folders_win_and_test_is_left_out() {
         use Split::{Test, Train, Val};
-        let parts = [(Train, 0), (Test, 0), (Val, 1), (Train, 1), (Val, 0), (Test, 1)];
-        let rows = parts.iter().enumerate().map(|(i, &(s, c))| row(&i.to_string(), Some(s), Some(c), &[]));
-        assert_eq!(split_of(rows.collect(), 0.5).unwrap(), (vec![0, 1], vec![1, 0]));
+        let labels = [(Train, 0), (Test, 0), (Val, 1), (Train, 1), (Val, 0), (Test, 1)];
+        assert_eq!(split_of(&labels.map(|(s, c)| (Some(s), Some(c))), 0.5).unwrap(), (vec![0, 1], vec![1, 0]));
     }
 
     #[test]
     fn a_class_missing_from_a_split_is_named() {
-        let rows = vec![
-            row("1", Some(Split::Train), Some(0), &[]),
-            row("2", Some(Split::Train), Some(1), &[]),
-            row("3", Some(Split::Val), Some(0), &[]),
-        ];
-        let error = split_of(rows, 0.2).unwrap_err().to_string();
+        let labels = [(Split::Train, 0), (Split::Train, 1), (Split::Val, 0)].map(|(s, c)| (Some(s), Some(c)));
+        let error = split_of(&labels, 0.2).unwrap_err().to_string();
         assert!(error.contains("dög") && error.contains("validation"), "{error}");
     }
 
     #[test]
     fn pictures_without_classes_cannot_be_trained_on() {
-        let error = split_of(vec![row("1", None, None, &[])], 0.2).unwrap_err().to_string();
+        let error = split_of(&[(None, None)], 0.2).unwrap_err().to_string();
         assert!(error.contains("DATA/CLASS"), "{error}");
     }
 }

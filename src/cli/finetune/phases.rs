@@ -1,0 +1,141 @@
+//! The two phases of a run, and the model files that come of them.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use candle_core::{Device, Tensor};
+use serde_json::json;
+
+use super::watch::Watch;
+use crate::architecture::FEATURES;
+use crate::cli::{Context, training};
+use crate::output::Existing;
+use crate::train::{
+    self, Arguments, Below, Checkpoint, Data, EpochReport, Fit, Model, Observer, Phase, Position, Run, Unfreeze,
+};
+use crate::weights::{self, HeadMetadata, Metadata, Precision, Source, Tensors};
+
+pub struct Training<'a> {
+    pub run: &'a Run,
+    pub arguments: &'a Arguments,
+    pub data: &'a Data<'a>,
+    /// Where the network trains or the model file must hold it; otherwise where it is at hand.
+    pub backbone: Option<&'a weights::Checkpoint>,
+    pub context: &'a Context,
+}
+
+impl Training<'_> {
+    /// Trains from the beginning or from a checkpoint to the end.
+    pub fn run(&self, mut checkpoint: Option<Checkpoint>) -> Result<Position> {
+        let mut position = Position::default();
+        if checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.phase() == Phase::Head) {
+            position = self.train_head(checkpoint.take())?;
+        }
+        if self.arguments.settings.unfreeze != Unfreeze::Nothing {
+            position = self.train_network(position, checkpoint)?;
+        }
+        Ok(position)
+    }
+
+    /// The head is small: a CPU trains it in seconds, and to the same bytes everywhere.
+    fn train_head(&self, checkpoint: Option<Checkpoint>) -> Result<Position> {
+        let settings = &self.arguments.settings;
+        let classes = self.data.features.class_names.len();
+        let mut random = train::random(settings.seed, "head");
+        let model = Model::head(&settings.hidden, FEATURES, classes, &mut random, &Device::Cpu)?;
+        let mut fit = Fit::new(settings, Phase::Head, model, Position::default())?;
+        let (train, val) = self.data.rows(&Device::Cpu);
+        self.fit(&mut fit, &train, &val, checkpoint)?;
+        if settings.unfreeze == Unfreeze::Nothing {
+            self.write_model(&self.run.last(), &fit.model, &fit.evaluated(), fit.position.history.last())?;
+        }
+        Ok(fit.position)
+    }
+
+    fn train_network(&self, position: Position, checkpoint: Option<Checkpoint>) -> Result<Position> {
+        let (settings, device) = (&self.arguments.settings, &self.context.device);
+        let (backbone, first) = self.backbone.zip(settings.first_block()).context("no backbone to train")?;
+        let mut below = Below::open(self.data, backbone, settings, device)?;
+        training::fill(&mut below, self.context)?;
+        // From the best head; a checkpoint brings its own.
+        let best = weights::load(&self.run.best())?;
+        let pool = self.data.features.pipeline.pool;
+        let model = Model::with_blocks(&best.tensors, backbone, first, pool, settings, device)?;
+        let mut fit = Fit::new(settings, Phase::Network, model, position)?;
+        self.fit(&mut fit, &*below.train(), &*below.val(), checkpoint)?;
+        self.write_model(&self.run.last(), &fit.model, &fit.evaluated(), fit.position.history.last())?;
+        Ok(fit.position)
+    }
+
+    fn fit(
+        &self,
+        fit: &mut Fit,
+        train: &dyn train::Source,
+        val: &dyn train::Source,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<()> {
+        if let Some(checkpoint) = checkpoint {
+            checkpoint.restore(fit)?;
+        }
+        let mut watch = Watch::new(self, fit, train.classes().len());
+        // From here on the best model may be this phase's: a resumed run must not begin it anew.
+        watch.checkpoint(fit, true)?;
+        let result = fit.run(train, val, &mut watch);
+        watch.finish();
+        result.and(self.run.write_history(&fit.position.history))
+    }
+
+    /// Writes a model of `values` in the place of the model's variables.
+    pub fn write_model(
+        &self,
+        path: &Path,
+        model: &Model,
+        values: &[Tensor],
+        report: Option<&EpochReport>,
+    ) -> Result<()> {
+        let Arguments { settings, pipeline, name, .. } = self.arguments;
+        let mut tensors = model.tensors(values)?;
+        let is_portable = pipeline.base.parse::<Source>()?.is_portable();
+        let is_embedded = settings.unfreeze != Unfreeze::Nothing || !is_portable;
+        if is_embedded {
+            let backbone = self.backbone.context("no backbone for the model file")?;
+            for (name, tensor) in backbone.tensors.iter().filter(|(name, _)| !weights::is_head_tensor(name)) {
+                tensors.entry(name.clone()).or_insert_with(|| tensor.clone());
+            }
+        }
+        let history = json!({
+            "xcept": env!("CARGO_PKG_VERSION"),
+            "training": {
+                "pictures": self.data.train.len(),
+                "validation_pictures": self.data.val.len(),
+                "settings": settings,
+                "from": pipeline.base,
+            },
+            "epoch": report,
+        });
+        let metadata = Metadata {
+            convention: pipeline.convention,
+            backbone: Some(if is_embedded { weights::backbone_digest(&tensors) } else { pipeline.backbone.clone() }),
+            base: (!is_embedded).then(|| pipeline.base.clone()),
+            preprocessing: pipeline.preprocessing,
+            head: Some(self.head_metadata(name)),
+            history: history.as_object().cloned().unwrap_or_default(),
+        };
+        write(path, &tensors, &metadata)
+    }
+
+    fn head_metadata(&self, name: &str) -> HeadMetadata {
+        let settings = &self.arguments.settings;
+        HeadMetadata {
+            name: name.to_owned(),
+            class_names: self.data.features.class_names.clone(),
+            class_ids: None,
+            pool: self.arguments.pipeline.pool,
+            dropout: vec![settings.dropout; settings.hidden.len()],
+        }
+    }
+}
+
+fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
+    weights::write(path, Existing::Replace, tensors, metadata, Precision::F32)
+}
