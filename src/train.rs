@@ -9,6 +9,7 @@ mod boundary;
 mod checkpoint;
 mod data;
 mod fit;
+mod history;
 mod loss;
 mod model;
 mod optimizer;
@@ -22,7 +23,8 @@ mod split;
 
 pub use checkpoint::{Checkpoint, write as write_checkpoint};
 pub use data::{Below, Data};
-pub use fit::{Batch, EpochReport, Fit, Observer, Phase, Position, random};
+pub use fit::{Batch, Fit, Observer, random};
+pub use history::{EpochReport, Phase, Position};
 pub use loss::{Loss, Totals};
 pub use model::Model;
 pub use optimizer::OptimizerKind;

@@ -103,11 +103,12 @@ impl Evaluate {
         let classifier = self.classifier.open(context)?;
         let truths = self.truths(&dataset, &classifier)?;
         context.terminal.note(format_args!(
-            "{}: {} pictures ({}) for {}",
+            "{}: {} pictures ({}) for {}{}",
             self.data.display(),
             terminal::thousands(truths.len()),
             part.name(),
-            classifier.name()
+            classifier.name(),
+            if part == Part::All { "; those that it was trained on would flatter it" } else { "" }
         ));
         let outcomes = judge(&dataset.inputs, &truths, &classifier, context)?;
         let evaluation = self.evaluate(&outcomes, &classifier)?;

@@ -36,7 +36,8 @@ pub struct Finetune {
     /// Where the folders of runs are made
     #[arg(long, value_name = "FOLDER", default_value = train::RUNS)]
     runs: PathBuf,
-    /// Go on with a run that was stopped: its folder or name; the one that stopped last if none is given
+    /// Go on with a run that was stopped, with its settings: its folder or name; the one that stopped last if none
+    /// is given
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "", conflicts_with_all = FIXED)]
     resume: Option<String>,
     /// Show some training pictures as --augment changes them, on a sheet, before the training

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Fit, Phase, Position};
+use super::fit::Fit;
+use super::history::{Phase, Position};
 use crate::output::{self, Existing};
 use crate::weights::METADATA_KEY;
 

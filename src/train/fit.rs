@@ -8,80 +8,19 @@ use candle_core::Tensor;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Settings;
+use super::history::{EpochReport, Phase, Position};
 use super::loss::{Loss, Totals};
 use super::model::{Model, Network};
 use super::optimizer::{Optimizer, clip};
 use super::schedule::Progress;
-use super::settings::{BatchNormMode, Monitor};
+use super::settings::BatchNormMode;
 use super::source::Source;
 use crate::batches;
 use crate::interrupt::{self, Interrupted};
 use crate::xception::Norm;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The head alone, on features.
-    Head,
-    /// Head and network together.
-    Network,
-}
-
-/// One epoch. Training figures are the running means of its batches, with dropout, as Keras prints
-/// them; validation figures are taken after it, without.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochReport {
-    /// From 1, through both phases.
-    pub epoch: usize,
-    pub phase: Phase,
-    /// Of the epoch's last step.
-    pub learning_rate: f64,
-    pub loss: f64,
-    pub accuracy: f64,
-    pub val_loss: f64,
-    pub val_accuracy: f64,
-}
-
-impl EpochReport {
-    fn is_better(&self, other: &Self, monitor: Monitor) -> bool {
-        match monitor {
-            Monitor::ValLoss => self.val_loss < other.val_loss,
-            Monitor::ValAccuracy => {
-                self.val_accuracy > other.val_accuracy
-                    || (self.val_accuracy == other.val_accuracy && self.val_loss < other.val_loss)
-            }
-        }
-    }
-}
-
-/// How far a run has come; together with the tensors all that a checkpoint holds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Position {
-    /// Every epoch that is done, in order.
-    pub history: Vec<EpochReport>,
-    pub best: Option<EpochReport>,
-    /// Steps taken in the epoch in hand, and what they showed.
-    pub step: usize,
-    pub totals: Totals,
-}
-
-impl Position {
-    fn epochs_of(&self, phase: Phase) -> usize {
-        self.history.iter().filter(|report| report.phase == phase).count()
-    }
-
-    /// Epochs of `phase` since its last improvement on the best of all.
-    fn epochs_without_improvement(&self, phase: Phase) -> usize {
-        let best = self.best.as_ref().map_or(0, |best| best.epoch);
-        let first = self.history.iter().find(|report| report.phase == phase);
-        let first = first.map_or(self.history.len(), |report| report.epoch - 1);
-        self.history.last().map_or(0, |last| last.epoch - best.max(first))
-    }
-}
 
 /// Who hears of what happens.
 pub trait Observer {
@@ -199,15 +138,14 @@ impl<'a> Fit<'a> {
                 self.position.best = Some(report.clone());
             }
             observer.epoch(&report, &self.position, &self.model, &values, is_best)?;
-            self.ensure_finite(report.val_loss)?;
+            self.ensure_finite(report.epoch, report.val_loss)?;
             observer.checkpoint(self, true)?;
         }
         Ok(())
     }
 
-    fn ensure_finite(&self, loss: f64) -> Result<()> {
+    fn ensure_finite(&self, epoch: usize, loss: f64) -> Result<()> {
         let option = if self.phase == Phase::Network { "--finetune-learning-rate" } else { "--learning-rate" };
-        let epoch = self.position.history.len().max(1);
         ensure!(loss.is_finite(), "the training diverged in epoch {epoch}: its loss is {loss}; pass a lower {option}");
         Ok(())
     }
@@ -246,7 +184,7 @@ impl<'a> Fit<'a> {
                 let mut totals = std::mem::take(&mut self.position.totals);
                 let batch = Batch { source: train, examples: &examples, targets: &targets };
                 self.step(batch, loss, rate, &mut random, &mut totals)?;
-                self.ensure_finite(totals.loss())?;
+                self.ensure_finite(self.position.history.len() + 1, totals.loss())?;
                 self.position.totals = totals;
                 self.position.step += 1;
                 observer.step(epoch * steps + self.position.step);

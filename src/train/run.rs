@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::fit::{EpochReport, Phase};
+use super::history::{EpochReport, Phase};
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
 use crate::plot::{Chart, Curve, Mark, Panel};

@@ -207,7 +207,7 @@ fn patience_ends_a_phase_and_class_weights_and_smoothing_train() {
 #[test]
 fn patience_of_the_head_does_not_skip_the_network() {
     let desk = desk_with_pictures();
-    let options = ["--patience", "1", "--learning-rate", "3", "--epochs", "50", "--unfreeze", "block14"];
+    let options = ["--patience", "1", "--learning-rate", "0.3", "--epochs", "50", "--unfreeze", "block14"];
     desk.run(&arguments(&options)).assert_done();
     let results = std::fs::read_to_string(run_folder(&desk, "data").join("results.csv")).unwrap();
     assert!(results.contains(",network,"), "{results}");

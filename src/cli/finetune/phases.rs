@@ -56,7 +56,8 @@ impl Training<'_> {
         let (settings, device) = (&self.arguments.settings, &self.context.device);
         let (backbone, first) = self.backbone.zip(settings.first_block()).context("no backbone to train")?;
         let mut below = Below::open(self.data, backbone, settings, device)?;
-        training::fill(&mut below, self.context)?;
+        let go_on = || format!("go on with `xcept finetune --resume {}`", self.run.folder().display());
+        training::fill(&mut below, self.context).with_context(go_on)?;
         // From the best head; a checkpoint brings its own.
         let best = weights::load(&self.run.best())?;
         let pool = self.data.features.pipeline.pool;

@@ -118,8 +118,9 @@ mod tests {
             assert_eq!(parse(text).to_string(), text);
         }
         let json = serde_json::to_string(&Augmentation::ALL).unwrap();
-        assert_eq!(json, r#"{"crop":0.6,"flip":true,"rotation":15.0,"jitter":0.2}"#);
+        assert_eq!(json, r#""crop=0.6,flip,rotation=15,jitter=0.2""#);
         assert_eq!(serde_json::from_str::<Augmentation>(&json).unwrap(), Augmentation::ALL);
+        assert!(serde_json::from_str::<Augmentation>(r#""crop=7""#).is_err());
     }
 
     #[test]

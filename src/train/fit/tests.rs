@@ -3,6 +3,7 @@
 use candle_core::Device;
 
 use super::*;
+use crate::train::Monitor;
 use crate::train::source::Rows;
 
 /// Rows of twelve features in which the class's own are about one and the others about zero.
