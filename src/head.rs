@@ -66,9 +66,6 @@ impl Head {
     /// # Errors
     /// If a tensor can't be read from its device.
     pub fn tensors(&self) -> Result<Tensors> {
-        let raw = |tensor: &Tensor| {
-            anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()?.into() })
-        };
         let mut tensors = Tensors::new();
         for (name, layer) in names(self.layers.len().saturating_sub(1)).zip(&self.layers) {
             tensors.insert(format!("{name}.weight"), raw(&layer.kernel.t()?)?);
@@ -127,6 +124,14 @@ impl Head {
         let rows = (0..features.dim(0)?).map(row).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&rows, 0)?)
     }
+}
+
+/// A tensor as a file holds it.
+///
+/// # Errors
+/// If it can't be read from its device.
+pub fn raw(tensor: &Tensor) -> Result<RawTensor> {
+    Ok(RawTensor { shape: tensor.dims().to_vec(), data: tensor.flatten_all()?.to_vec1()?.into() })
 }
 
 #[cfg(test)]

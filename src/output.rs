@@ -101,12 +101,14 @@ pub fn refuse_input<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path
     Ok(())
 }
 
-/// The user's folder for files that can be made again: `$XDG_CACHE_HOME/xcept`, or the system's
-/// usual place.
+/// The user's folder for files of this kind that can be made again, in `$XDG_CACHE_HOME/xcept` or the
+/// system's usual place. It is there afterwards.
 ///
 /// # Errors
-/// If the user has no home folder.
-pub fn cache_folder() -> Result<PathBuf> {
+/// If the user has no home folder, or the folder can't be made.
+pub fn cache_folder(kind: &str) -> Result<PathBuf> {
     let folder = dirs::cache_dir().context("no cache folder; set XDG_CACHE_HOME or HOME, or pass --features FILE")?;
-    Ok(folder.join("xcept"))
+    let folder = folder.join("xcept").join(kind);
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    Ok(folder)
 }

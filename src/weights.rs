@@ -81,6 +81,12 @@ impl Checkpoint {
         self.tensors.contains_key("fc.weight")
     }
 
+    /// # Errors
+    /// Names a tensor that is missing.
+    pub fn tensor(&self, name: &str) -> Result<&RawTensor> {
+        self.tensors.get(name).with_context(|| format!("{}: tensor `{name}` is missing", self.origin))
+    }
+
     /// The digest of the backbone that the tensors hold or, for a head alone, was trained on.
     pub fn backbone_digest(&self) -> Digest {
         self.metadata.backbone.clone().unwrap_or_else(|| backbone_digest(&self.tensors))

@@ -84,10 +84,7 @@ impl Xception {
     pub fn of_blocks(checkpoint: &Checkpoint, blocks: RangeInclusive<usize>, device: &Device) -> Result<Self> {
         let mut tensors = HashMap::new();
         for spec in architecture::tensors_of(blocks.clone()) {
-            let raw = checkpoint
-                .tensors
-                .get(&spec.name)
-                .with_context(|| format!("{}: tensor `{}` is missing", checkpoint.origin, spec.name))?;
+            let raw = checkpoint.tensor(&spec.name)?;
             let tensor = Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), device)?;
             tensors.insert(spec.name, tensor);
         }

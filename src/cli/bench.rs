@@ -88,7 +88,7 @@ impl Bench {
             if unfreeze == Unfreeze::Nothing {
                 return Err(WrongUsage("--train none: expected all or a block; nothing else takes time".into()).into());
             }
-            kernel::recycle(true);
+            kernel::recycle();
             let step = train::step(&checkpoint, &settings, self.size, &context.device)?;
             return self.report(measure(self.iterations.into(), step)?, None);
         }

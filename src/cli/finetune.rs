@@ -204,7 +204,7 @@ fn train(
     context: &Context,
 ) -> Result<()> {
     interrupt::install()?;
-    kernel::recycle(true);
+    kernel::recycle();
     context.terminal.note(format_args!(
         "{} training and {} validation pictures of {} classes, in {}",
         data.train.len(),

@@ -70,7 +70,7 @@ impl LrFind {
             data.check_pictures()?;
         }
         interrupt::install()?;
-        kernel::recycle(true);
+        kernel::recycle();
         let probes = self.probes(&settings, &data, context)?;
         ensure!(!probes.is_empty(), "no step was taken");
         let suggested = train::suggestion(&probes);

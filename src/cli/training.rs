@@ -297,7 +297,6 @@ fn cached_features(data: &Path, pipeline: &Pipeline) -> Result<PathBuf> {
     let key = format!("{} {}", data.display(), serde_json::to_string(pipeline)?);
     let digest = weights::Digest::of_bytes(key.as_bytes());
     let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = output::cache_folder()?.join("features");
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let folder = output::cache_folder("features")?;
     Ok(folder.join(format!("{name}-{}.safetensors", digest.short())))
 }

@@ -200,9 +200,7 @@ impl<'a> Compiler<'a> {
     ) -> Result<(Step, Unpacked<'a>)> {
         let mut tensors = Vec::new();
         for spec in convolution.tensors() {
-            let tensor = self.checkpoint.tensors.get(&spec.name);
-            let missing = || format!("{}: tensor `{}` is missing", self.checkpoint.origin, spec.name);
-            tensors.push(tensor.with_context(missing)?);
+            tensors.push(self.checkpoint.tensor(&spec.name)?);
         }
         let norm = tensors.split_off(tensors.len() - 4);
         let (scale, bias) = self.folded(&norm);

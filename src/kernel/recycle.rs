@@ -65,15 +65,9 @@ impl Free {
     }
 }
 
-/// Makes [`Recycling`] keep large blocks from now on, or stop it and give back what it kept.
-pub fn recycle(is_on: bool) {
-    IS_ON.store(is_on, Ordering::Relaxed);
-    if !is_on {
-        while let Some((block, size)) = with_free(|free| (free.count > 0).then(|| free.remove(0))).flatten() {
-            // SAFETY: it was allocated by the system with this very layout and nobody has it.
-            unsafe { System.dealloc(block, layout(size)) };
-        }
-    }
+/// Makes [`Recycling`] keep large blocks from now on.
+pub fn recycle() {
+    IS_ON.store(true, Ordering::Relaxed);
 }
 
 /// What the free blocks were allocated with; only such are kept.

@@ -3,7 +3,7 @@
 //! Where an input takes part in no gradient, its gradient is not computed.
 
 use std::borrow::Cow;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{
@@ -14,8 +14,14 @@ use crate::kernel::{self, Matrix, MaxPool, Nhwc, Normalisation, Patches, Sgd, St
 
 /// The float32 values of a contiguous tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let (start, end) = layout.contiguous_offsets().ok_or_else(|| Error::RequiresContiguous { op: "xcept" }.bt())?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
+    Ok(&storage.as_slice::<f32>()?[range(layout)?])
+}
+
+/// Where a contiguous tensor lies in its storage.
+fn range(layout: &Layout) -> Result<Range<usize>> {
+    let offsets = layout.contiguous_offsets();
+    let (start, end) = offsets.ok_or_else(|| Error::RequiresContiguous { op: "xcept" }.bt())?;
+    Ok(start..end)
 }
 
 /// A tensor held for reading.
@@ -299,9 +305,8 @@ pub struct Accelerate(pub Sgd);
 pub struct Advance(pub Sgd);
 
 fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    let (start, end) = layout.contiguous_offsets().ok_or_else(|| Error::RequiresContiguous { op: "xcept" }.bt())?;
     match storage {
-        CpuStorage::F32(values) => Ok(&mut values[start..end]),
+        CpuStorage::F32(values) => Ok(&mut values[range(layout)?]),
         _ => Err(Error::Msg("the kernels compute in float32 only".to_owned()).bt()),
     }
 }

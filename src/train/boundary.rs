@@ -71,8 +71,7 @@ impl Boundary {
         }
         let mut first_line = serde_json::to_vec(origin)?;
         first_line.push(b'\n');
-        let record = DIGEST + VIEW + shape.iter().product::<usize>() * size_of::<f32>() + CHECKSUM;
-        let (index, end) = read_index(&mut file, &first_line, record as u64).with_context(cannot)?;
+        let (index, end) = read_index(&mut file, &first_line, record_size(shape)).with_context(cannot)?;
         // A record that was cut by the end of the program goes.
         file.set_len(end).with_context(cannot)?;
         let mut boundary = Self { path: path.to_owned(), file: Mutex::new(file), index, end, shape };
@@ -93,7 +92,7 @@ impl Boundary {
 
     /// Bytes of a record.
     pub fn record_size(&self) -> u64 {
-        (DIGEST + VIEW + self.shape.iter().product::<usize>() * size_of::<f32>() + CHECKSUM) as u64
+        record_size(self.shape)
     }
 
     /// Bytes of the file.
@@ -146,14 +145,13 @@ impl Boundary {
     pub fn read(&self, sha256: &Digest, view: usize) -> Result<Vec<f32>> {
         let damaged = || format!("{}: damaged; delete it and run again", self.path.display());
         let start = self.index.get(&(sha256.clone(), view)).with_context(damaged)?;
-        let values = self.shape.iter().product::<usize>() * size_of::<f32>();
-        let mut bytes = vec![0; DIGEST + VIEW + values + CHECKSUM];
+        let mut bytes = vec![0; record_size(self.shape) as usize];
         {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(*start)).with_context(damaged)?;
             file.read_exact(&mut bytes).with_context(damaged)?;
         }
-        let (content, checksum) = bytes.split_at(DIGEST + VIEW + values);
+        let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
         ensure!(Sha256::digest(content)[..CHECKSUM] == *checksum, damaged());
         Ok(content[DIGEST + VIEW..].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
@@ -166,6 +164,11 @@ impl Boundary {
         self.end += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Bytes of a record of activations of this shape.
+fn record_size(shape: [usize; 3]) -> u64 {
+    (DIGEST + VIEW + shape.iter().product::<usize>() * size_of::<f32>() + CHECKSUM) as u64
 }
 
 fn record(sha256: &Digest, view: usize, values: &[f32]) -> Vec<u8> {

@@ -199,7 +199,6 @@ fn cache_file(data: &Data, origin: &Origin) -> Result<PathBuf> {
     let mut pictures: Vec<String> = data.train.iter().chain(&data.val).map(|row| row.sha256.to_string()).collect();
     pictures.sort();
     let key = format!("{} {}", pictures.concat(), serde_json::to_string(origin)?);
-    let folder = output::cache_folder()?.join("activations");
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let folder = output::cache_folder("activations")?;
     Ok(folder.join(format!("block{}-{}", origin.first_block, Digest::of_bytes(key.as_bytes()).short())))
 }

@@ -109,8 +109,7 @@ impl<'a> Fit<'a> {
     /// written.
     pub fn run(&mut self, train: &dyn Source, val: &dyn Source, observer: &mut dyn Observer) -> Result<()> {
         let Settings { class_weight, label_smoothing, .. } = *self.settings;
-        let classes = 1 + train.classes().iter().max().copied().unwrap_or(0);
-        let loss = Loss::new(class_weight, label_smoothing, train.classes(), classes);
+        let loss = Loss::new(class_weight, label_smoothing, train.classes());
         while self.position.epochs_of(self.phase) < self.epochs() && !self.is_out_of_patience() {
             let rate = self.train_epoch(train, &loss, observer)?;
             let values = self.evaluated();

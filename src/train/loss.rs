@@ -15,8 +15,9 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// For training on pictures of these `classes`.
-    pub fn new(class_weight: ClassWeight, smoothing: f64, classes: &[usize], count: usize) -> Self {
+    /// For training on pictures of these `classes`, each of which has some.
+    pub fn new(class_weight: ClassWeight, smoothing: f64, classes: &[usize]) -> Self {
+        let count = 1 + classes.iter().max().copied().unwrap_or(0);
         let weights = match class_weight {
             ClassWeight::None => None,
             ClassWeight::Balanced => {
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn balanced_classes_weigh_the_same_together() {
-        let loss = Loss::new(ClassWeight::Balanced, 0.0, &[0, 0, 0, 1], 2);
+        let loss = Loss::new(ClassWeight::Balanced, 0.0, &[0, 0, 0, 1]);
         assert_eq!(loss.weights, Some(vec![4.0 / 6.0, 2.0]));
         // Every logit at zero: each row is ln 2 times its weight, four in all.
         assert!((sum(&loss, &[[0.0], [0.0], [0.0], [0.0]], &[0, 0, 0, 1]) - 4.0 * f32::ln(2.0)).abs() < 1e-6);

@@ -11,9 +11,9 @@ use super::Settings;
 use super::settings::BatchNormMode;
 use crate::architecture::{self, BLOCKS};
 use crate::convention::Convention;
-use crate::head::{Dense, Head};
+use crate::head::{Dense, Head, raw};
 use crate::op::Backend;
-use crate::weights::{Checkpoint, Pool, RawTensor, Tensors};
+use crate::weights::{Checkpoint, Pool, Tensors};
 use crate::xception::{self, BatchStatistics, Norm, Xception};
 
 /// The variables of a run and what they are made into.
@@ -107,8 +107,7 @@ impl Model {
         let (mut constants, mut running) = (HashMap::new(), HashMap::new());
         let trains_norms = settings.batch_norm == BatchNormMode::Train;
         for spec in architecture::tensors_of(first..=*BLOCKS.end()) {
-            let raw = backbone.tensors.get(&spec.name);
-            let raw = raw.with_context(|| format!("{}: tensor `{}` is missing", backbone.origin, spec.name))?;
+            let raw = backbone.tensor(&spec.name)?;
             let tensor = Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), device)?;
             let is_of_norm = spec.shape.len() == 1;
             if spec.trainable && (trains_norms || !is_of_norm) {
@@ -215,10 +214,6 @@ impl Model {
     /// # Errors
     /// If a tensor can't be read from its device.
     pub fn tensors(&self, values: &[Tensor]) -> Result<Tensors> {
-        let raw = |tensor: &Tensor| {
-            let data = tensor.flatten_all()?.to_vec1::<f32>()?.into();
-            anyhow::Ok(RawTensor { shape: tensor.dims().to_vec(), data })
-        };
         let mut tensors = self.network(values)?.head.tensors()?;
         for (name, tensor) in self.names.iter().zip(values).skip(2 * self.layers) {
             tensors.insert(name.clone(), raw(tensor)?);

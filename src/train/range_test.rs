@@ -39,8 +39,7 @@ pub struct Range {
 /// If an example can't be read, or the user interrupts.
 pub fn range_test(fit: &mut Fit, train: &dyn Source, range: Range, done: &mut dyn FnMut()) -> Result<Vec<Probe>> {
     let settings = fit.settings;
-    let classes = 1 + train.classes().iter().max().copied().unwrap_or(0);
-    let loss = Loss::new(settings.class_weight, settings.label_smoothing, train.classes(), classes);
+    let loss = Loss::new(settings.class_weight, settings.label_smoothing, train.classes());
     let mut order: Vec<usize> = Vec::new();
     let mut random = fit.random("range test", 0, 0);
     while order.len() < range.steps * settings.batch_size {

@@ -78,7 +78,6 @@ impl Run {
     /// # Errors
     /// If `name` is taken or the folder can't be made.
     pub fn create(runs: &Path, name: Option<&str>, fallback: &str) -> Result<Self> {
-        std::fs::create_dir_all(runs).with_context(|| format!("{}: cannot be made", runs.display()))?;
         let make = |folder: PathBuf| {
             std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
             anyhow::Ok(Self { folder })
