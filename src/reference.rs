@@ -11,8 +11,9 @@ use crate::architecture::FEATURES;
 use crate::convention::Convention;
 use crate::engine::Engine;
 use crate::kernel::isa::Isa;
+use crate::op::Backend;
 use crate::weights::{Checkpoint, Pool, RawTensor};
-use crate::xception::{self, Xception};
+use crate::xception::{self, Norm, Pass, Xception};
 
 /// Name of the pooled features among the stages.
 const POOLED: &str = "avg_pool";
@@ -45,10 +46,18 @@ pub trait Stages {
     fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>>;
 }
 
-impl Stages for Xception {
+/// The Candle modules, by one of the backends.
+#[derive(Debug)]
+pub struct CandleModules<'a> {
+    pub network: &'a Xception,
+    pub backend: Backend,
+}
+
+impl Stages for CandleModules<'_> {
     fn forward_stages(&self, input: &RawTensor, visit: Visit) -> Result<Vec<f32>> {
-        let input = Tensor::from_slice(&input.data.floats(), input.shape.as_slice(), self.device())?;
-        let maps = self.forward_stages(&input, &mut |name, activation| {
+        let input = Tensor::from_slice(&input.data.floats(), input.shape.as_slice(), self.network.device())?;
+        let mut pass = Pass::new(Norm::Running, self.backend);
+        let maps = self.network.forward_stages(&input, &mut pass, &mut |name, activation| {
             visit(name, activation.dims(), &activation.flatten_all()?.to_vec1()?)
         })?;
         Ok(xception::pool(&maps, Pool::Avg)?.flatten_all()?.to_vec1()?)

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
 use crate::architecture::{self, BLOCKS, MIN_INPUT_SIZE, Module, ModuleKind, XCEPTION};
 use crate::convention::Convention;
 use crate::kernel::Statistics;
-use crate::op::Backend;
+use crate::op::{Backend, Tape};
 use crate::weights::{Checkpoint, Pool};
 use layers::{Convolution, Relus};
 
@@ -24,7 +25,6 @@ pub struct Xception {
     modules: Vec<XceptionModule>,
     device: Device,
     convention: Convention,
-    backend: Backend,
 }
 
 /// Where batch normalisation takes its statistics from.
@@ -34,6 +34,32 @@ pub enum Norm {
     Running,
     /// The batch in hand; what was found is kept here, layer by layer.
     Batch(Vec<BatchStatistics>),
+}
+
+/// One way through the network and, where something trains, back.
+#[derive(Debug)]
+pub struct Pass {
+    norm: Norm,
+    tape: Tape,
+}
+
+impl Pass {
+    pub fn new(norm: Norm, backend: Backend) -> Self {
+        Self { norm, tape: Tape::new(backend) }
+    }
+
+    /// Completes the gradients that Candle's `backward` found of what was made of the network's result, with
+    /// those of the network's variables. Returns the statistics of the batch, where batch norms took them.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn backward(self, gradients: &mut GradStore) -> Result<Vec<BatchStatistics>> {
+        self.tape.backward(gradients)?;
+        Ok(match self.norm {
+            Norm::Running => Vec::new(),
+            Norm::Batch(found) => found,
+        })
+    }
 }
 
 /// Statistics of a batch in front of one batch norm.
@@ -88,8 +114,7 @@ impl Xception {
             let tensor = Tensor::from_slice(&raw.data.floats(), raw.shape.as_slice(), device)?;
             tensors.insert(spec.name, tensor);
         }
-        let convention = checkpoint.metadata.convention;
-        Self::from_tensors(&tensors, blocks, convention, Backend::for_device(device))
+        Self::from_tensors(&tensors, blocks, checkpoint.metadata.convention)
     }
 
     /// Some blocks over `tensors` (timm's names and layout), which may be Candle variables.
@@ -100,7 +125,6 @@ impl Xception {
         tensors: &HashMap<String, Tensor>,
         blocks: RangeInclusive<usize>,
         convention: Convention,
-        backend: Backend,
     ) -> Result<Self> {
         let build = |convolution| Convolution::new(&convolution, tensors, convention);
         let module = |table: &Module| {
@@ -113,7 +137,7 @@ impl Xception {
         let modules = XCEPTION.iter().filter(|table| blocks.contains(&table.block));
         let modules = modules.map(module).collect::<Result<_>>()?;
         let device = tensors.values().next().context("no tensors")?.device().clone();
-        Ok(Self { modules, device, convention, backend })
+        Ok(Self { modules, device, convention })
     }
 
     pub fn device(&self) -> &Device {
@@ -127,7 +151,7 @@ impl Xception {
     /// # Errors
     /// If `x` is too small or has another shape.
     pub fn forward_features(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward(x, &mut Norm::Running)
+        self.forward(x, &mut Pass::new(Norm::Running, Backend::for_device(&self.device)))
     }
 
     /// The output of the last of these blocks.
@@ -136,21 +160,21 @@ impl Xception {
     ///
     /// # Errors
     /// If `x` is too small or has another shape.
-    pub fn forward(&self, x: &Tensor, norm: &mut Norm) -> Result<Tensor> {
-        self.run(x, norm, &mut |_, _| Ok(()))
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.forward_stages(x, pass, &mut |_, _| Ok(()))
     }
 
-    /// [`Self::forward_features`], showing `visit` the activation after each stage by Keras' name:
-    /// each convolution of the first and last module after its ReLU, and each residual module
-    /// after its sum.
+    /// [`Self::forward`], showing `visit` the activation after each stage by Keras' name: each convolution of
+    /// the first and last module after its ReLU, and each residual module after its sum.
     ///
     /// # Errors
     /// Those of `visit`, and if `x` is too small or has another shape.
-    pub fn forward_stages(&self, x: &Tensor, visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>) -> Result<Tensor> {
-        self.run(x, &mut Norm::Running, visit)
-    }
-
-    fn run(&self, x: &Tensor, norm: &mut Norm, visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>) -> Result<Tensor> {
+    pub fn forward_stages(
+        &self,
+        x: &Tensor,
+        pass: &mut Pass,
+        visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         let (_, h, w, c) = x.dims4()?;
         let first = self.modules.first().context("no blocks")?.table;
         let smallest = if first.block == 1 { MIN_INPUT_SIZE } else { 1 };
@@ -161,7 +185,7 @@ impl Xception {
         );
         let mut x = x.clone();
         for module in &self.modules {
-            x = self.forward_module(module, x, norm, visit)?;
+            x = self.forward_module(module, x, pass, visit)?;
         }
         Ok(x)
     }
@@ -170,41 +194,41 @@ impl Xception {
         &self,
         module: &XceptionModule,
         x: Tensor,
-        norm: &mut Norm,
+        pass: &mut Pass,
         visit: &mut dyn FnMut(&str, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         match module.table.kind {
             ModuleKind::Ordinary | ModuleKind::Separable => {
                 let relus = Relus { before: false, after: true };
                 module.convolutions.iter().zip(module.table.convolutions()).try_fold(x, |x, (convolution, table)| {
-                    let x = convolution.forward(&x, self.backend, relus, norm)?;
+                    let x = convolution.forward(&x, relus, pass)?;
                     visit(&table.keras, &x)?;
                     Ok(x)
                 })
             }
             ModuleKind::Residual { .. } | ModuleKind::Identity => {
-                let y = self.forward_residual(module, &x, norm)?;
+                let y = self.forward_residual(module, &x, pass)?;
                 visit(&module.table.name(), &y)?;
                 Ok(y)
             }
         }
     }
 
-    fn forward_residual(&self, module: &XceptionModule, x: &Tensor, norm: &mut Norm) -> Result<Tensor> {
+    fn forward_residual(&self, module: &XceptionModule, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let leading_relu = module.table.kind != ModuleKind::Residual { leading_relu: false };
         let mut y = x.clone();
         for (index, convolution) in module.convolutions.iter().enumerate() {
             let relus = Relus { before: index > 0 || leading_relu, after: false };
-            y = convolution.forward(&y, self.backend, relus, norm)?;
+            y = convolution.forward(&y, relus, pass)?;
         }
         let Some(shortcut) = &module.shortcut else {
-            return Ok(self.backend.sum(&y, x)?);
+            return Ok(pass.tape.sum(&y, x)?);
         };
         let (_, h, w, _) = y.dims4()?;
         let padding = (self.convention.max_pool_padding(h), self.convention.max_pool_padding(w));
-        let y = self.backend.max_pool(&y, padding)?;
-        let shortcut = shortcut.forward(x, self.backend, Relus { before: false, after: false }, norm)?;
-        Ok(self.backend.sum(&y, &shortcut)?)
+        let y = pass.tape.max_pool(&y, padding)?;
+        let shortcut = shortcut.forward(x, Relus { before: false, after: false }, pass)?;
+        Ok(pass.tape.sum(&y, &shortcut)?)
     }
 }
 

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 
 use super::{Context, Status, model};
 use crate::kernel::isa::Isa;
-use crate::reference::{CompiledEngine, Deviation, Reference, Stages};
+use crate::op::Backend;
+use crate::reference::{CandleModules, CompiledEngine, Deviation, Reference, Stages};
 use crate::terminal;
 use crate::weights::hub::{self, Hub};
 use crate::weights::{BUNDLED, Checkpoint, Source, backbone_digest};
@@ -109,7 +110,8 @@ impl Verify {
         let mut holds = self.check_digest(&checkpoint)?;
         if let Some(path) = &self.reference {
             let reference = Reference::read(path)?;
-            let modules = Xception::new(&checkpoint, &context.device)?;
+            let network = Xception::new(&checkpoint, &context.device)?;
+            let modules = CandleModules { network: &network, backend: Backend::for_device(&context.device) };
             let engine = CompiledEngine { checkpoint: &checkpoint, isa: Isa::detect()? };
             let networks: [(&str, &dyn Stages); 2] = [("Candle modules", &modules), ("engine", &engine)];
             for (name, network) in networks {

@@ -4,23 +4,23 @@ use candle_core::Var;
 
 use super::*;
 
-type Operation = fn(Backend, &[Var]) -> Result<Tensor>;
+type Operation = fn(&mut Tape, &[Var]) -> Result<Tensor>;
 
 /// Name, shapes of the inputs, the operation.
 const OPERATIONS: [(&str, &[&[usize]], Operation); 8] = [
-    ("separable", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| b.separable(&v[0], &v[1], &v[2], PLAIN)),
-    ("separable, affine", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| {
-        b.separable(&v[0], &v[1], &v[2], Around { affine: Some(&affine(7)), ..PLAIN })
+    ("separable", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |t, v| t.separable(&v[0], &v[1], &v[2], PLAIN)),
+    ("separable, affine", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |t, v| {
+        t.separable(&v[0], &v[1], &v[2], Around { affine: Some(&affine(7)), ..PLAIN })
     }),
-    ("max-pool, padding 1", &[&[2, 6, 7, 5]], |b, v| b.max_pool(&v[0], (1, 1))),
-    ("max-pool, SAME", &[&[1, 6, 7, 5]], |b, v| b.max_pool(&v[0], (0, 1))),
-    ("convolution", &[&[2, 7, 8, 3], &[4, 3, 3, 3]], |b, v| b.convolution(&v[0], &v[1], 2, PLAIN)),
-    ("batch norm", &[&[2, 5, 4, 7], &[7], &[7]], |b, v| Ok(b.batch_norm(&v[0], &v[1], &v[2], 1e-3, false)?.0)),
+    ("max-pool, padding 1", &[&[2, 6, 7, 5]], |t, v| t.max_pool(&v[0], (1, 1))),
+    ("max-pool, SAME", &[&[1, 6, 7, 5]], |t, v| t.max_pool(&v[0], (0, 1))),
+    ("convolution", &[&[2, 7, 8, 3], &[4, 3, 3, 3]], |t, v| t.convolution(&v[0], &v[1], 2, PLAIN)),
+    ("batch norm", &[&[2, 5, 4, 7], &[7], &[7]], |t, v| Ok(t.batch_norm(&v[0], &v[1], &v[2], 1e-3, false)?.0)),
     // From here on with ReLUs, whose bends finite differences may step over.
-    ("separable, ReLUs", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |b, v| {
-        b.separable(&v[0], &v[1], &v[2], Around { relu_before: true, affine: Some(&affine(7)), relu_after: true })
+    ("separable, ReLUs", &[&[2, 5, 4, 19], &[19, 1, 3, 3], &[7, 19, 1, 1]], |t, v| {
+        t.separable(&v[0], &v[1], &v[2], Around { relu_before: true, affine: Some(&affine(7)), relu_after: true })
     }),
-    ("batch norm, ReLU", &[&[2, 5, 4, 7], &[7], &[7]], |b, v| Ok(b.batch_norm(&v[0], &v[1], &v[2], 1e-3, true)?.0)),
+    ("batch norm, ReLU", &[&[2, 5, 4, 7], &[7], &[7]], |t, v| Ok(t.batch_norm(&v[0], &v[1], &v[2], 1e-3, true)?.0)),
 ];
 /// Operations that are smooth, or linear between bends far apart.
 const SMOOTH: usize = 6;
@@ -47,6 +47,17 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar().unwrap()
 }
 
+fn run(operation: Operation, backend: Backend, inputs: &[Var]) -> Tensor {
+    operation(&mut Tape::new(backend), inputs).unwrap()
+}
+
+fn gradients(operation: Operation, backend: Backend, inputs: &[Var]) -> GradStore {
+    let mut tape = Tape::new(backend);
+    let mut gradients = loss(&operation(&mut tape, inputs).unwrap()).backward().unwrap();
+    tape.backward(&mut gradients).unwrap();
+    gradients
+}
+
 /// A loss whose gradient differs for every output element.
 fn loss(y: &Tensor) -> Tensor {
     let weights = crate::kernel::testing::values(99, y.elem_count());
@@ -58,8 +69,7 @@ fn loss(y: &Tensor) -> Tensor {
 fn kernels_and_candle_operations_agree_on_values() {
     for (name, shapes, operation) in OPERATIONS {
         let inputs = inputs(shapes);
-        let kernel = operation(Backend::Kernel, &inputs).unwrap();
-        let candle = operation(Backend::Candle, &inputs).unwrap();
+        let [kernel, candle] = [Backend::Kernel, Backend::Candle].map(|backend| run(operation, backend, &inputs));
         assert_eq!(kernel.dims(), candle.dims(), "{name}");
         // Sums of at most 27 products of values below 1.
         assert!(largest_difference(&kernel, &candle) < 1e-5, "{name}");
@@ -70,8 +80,7 @@ fn kernels_and_candle_operations_agree_on_values() {
 fn kernels_and_candle_operations_agree_on_gradients() {
     for (name, shapes, operation) in OPERATIONS {
         let inputs = inputs(shapes);
-        let gradients = [Backend::Kernel, Backend::Candle]
-            .map(|backend| loss(&operation(backend, &inputs).unwrap()).backward().unwrap());
+        let gradients = [Backend::Kernel, Backend::Candle].map(|backend| gradients(operation, backend, &inputs));
         for (index, input) in inputs.iter().enumerate() {
             let [kernel, candle] = [0, 1].map(|i: usize| gradients[i].get(input).unwrap());
             assert!(largest_difference(kernel, candle) < 2e-5, "{name}, input {index}");
@@ -83,11 +92,8 @@ fn kernels_and_candle_operations_agree_on_gradients() {
 fn gradients_are_the_slopes_that_finite_differences_show() {
     for (name, shapes, operation) in &OPERATIONS[..SMOOTH] {
         let inputs = inputs(shapes);
-        let loss_of = |inputs: &[Var]| {
-            let y = operation(Backend::Kernel, inputs).unwrap();
-            loss(&y).to_scalar::<f32>().unwrap()
-        };
-        let gradients = loss(&operation(Backend::Kernel, &inputs).unwrap()).backward().unwrap();
+        let loss_of = |inputs: &[Var]| loss(&run(*operation, Backend::Kernel, inputs)).to_scalar::<f32>().unwrap();
+        let gradients = gradients(*operation, Backend::Kernel, &inputs);
         for (index, input) in inputs.iter().enumerate() {
             let gradient = gradients.get(input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let values = input.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -113,7 +119,8 @@ fn gradients_are_the_slopes_that_finite_differences_show() {
 #[test]
 fn statistics_of_a_batch_are_the_same_by_either_backend() {
     let inputs = inputs(&[&[2, 5, 4, 7], &[7], &[7]]);
-    let of = |backend: Backend| backend.batch_norm(&inputs[0], &inputs[1], &inputs[2], 1e-3, false).unwrap().1;
+    let of =
+        |backend: Backend| Tape::new(backend).batch_norm(&inputs[0], &inputs[1], &inputs[2], 1e-3, false).unwrap().1;
     let (kernel, candle) = (of(Backend::Kernel), of(Backend::Candle));
     for (a, b) in [(&kernel.mean, &candle.mean), (&kernel.variance, &candle.variance)] {
         assert!(crate::kernel::testing::largest_difference(a, b) < 1e-6);
@@ -124,10 +131,38 @@ fn statistics_of_a_batch_are_the_same_by_either_backend() {
 fn what_takes_part_in_no_gradient_gets_none() {
     let inputs = inputs(&[&[1, 4, 4, 3], &[3, 1, 3, 3], &[2, 3, 1, 1]]);
     let x = inputs[0].as_detached_tensor();
-    let y = Backend::Kernel.separable(&x, &inputs[1], &inputs[2], PLAIN).unwrap();
-    let gradients = loss(&y).backward().unwrap();
+    let mut tape = Tape::new(Backend::Kernel);
+    let y = tape.separable(&x, &inputs[1], &inputs[2], PLAIN).unwrap();
+    let mut gradients = loss(&y).backward().unwrap();
+    tape.backward(&mut gradients).unwrap();
     assert!(gradients.get(&x).is_none());
     assert!(gradients.get(&inputs[1]).is_some() && gradients.get(&inputs[2]).is_some());
+}
+
+#[test]
+fn gradients_from_several_places_add_up() {
+    let inputs = inputs(&[&[1, 4, 4, 3], &[3, 1, 3, 3], &[3, 3, 1, 1]]);
+    // The same convolution twice, and around it a sum: every tensor has more than one use.
+    let operation: Operation = |tape, v| {
+        let y = tape.separable(&v[0], &v[1], &v[2], PLAIN)?;
+        let z = tape.separable(&y, &v[1], &v[2], PLAIN)?;
+        let sum = tape.sum(&z, &v[0])?;
+        tape.sum(&sum, &y)
+    };
+    let [kernel, candle] = [Backend::Kernel, Backend::Candle].map(|backend| gradients(operation, backend, &inputs));
+    for input in &inputs {
+        // Sums of some hundred products.
+        assert!(largest_difference(kernel.get(input).unwrap(), candle.get(input).unwrap()) < 1e-4);
+    }
+}
+
+#[test]
+fn a_pass_without_variables_leaves_nothing_behind() {
+    let inputs = inputs(&[&[1, 4, 4, 3], &[3, 1, 3, 3], &[2, 3, 1, 1]]);
+    let inputs: Vec<Tensor> = inputs.iter().map(Var::as_detached_tensor).collect();
+    let mut tape = Tape::new(Backend::Kernel);
+    let y = tape.separable(&inputs[0], &inputs[1], &inputs[2], PLAIN).unwrap();
+    assert!(!y.track_op() && tape.steps.is_empty());
 }
 
 #[test]

@@ -20,7 +20,8 @@ use super::settings::BatchNormMode;
 use super::source::Source;
 use crate::batches;
 use crate::interrupt::{self, Interrupted};
-use crate::xception::Norm;
+use crate::op::Backend;
+use crate::xception::{Norm, Pass};
 
 /// Who hears of what happens.
 pub trait Observer {
@@ -217,11 +218,13 @@ impl<'a> Fit<'a> {
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.model.variables().len()];
         for (examples, targets) in examples.chunks(at_once).zip(targets.chunks(at_once)) {
             let x = source.assemble(examples)?;
-            let mut norm = if is_batch_norm { Norm::Batch(Vec::new()) } else { Norm::Running };
-            let logits = network.logits(&x, &mut norm, |x| dropout(&x, self.settings.dropout, random))?;
+            let norm = if is_batch_norm { Norm::Batch(Vec::new()) } else { Norm::Running };
+            let mut pass = Pass::new(norm, Backend::for_device(x.device()));
+            let logits = network.logits(&x, &mut pass, |x| dropout(&x, self.settings.dropout, random))?;
             let sum = loss.sum(&logits, targets)?;
             totals.add(&sum, &logits, targets)?;
             let mut found = (sum * share)?.backward()?;
+            let statistics = pass.backward(&mut found)?;
             for (gradient, variable) in gradients.iter_mut().zip(self.model.variables()) {
                 // Candle's gradients may be results of tracked operations; kept so, they would keep the whole
                 // pass in memory.
@@ -231,9 +234,7 @@ impl<'a> Fit<'a> {
                     (sum, part) => sum.or(part),
                 };
             }
-            if let Norm::Batch(found) = norm {
-                self.model.average_in(&found)?;
-            }
+            self.model.average_in(&statistics)?;
         }
         if let Some(largest) = self.settings.clip_norm {
             clip(&mut gradients, largest)?;
@@ -282,7 +283,9 @@ fn evaluate(network: &Network, source: &dyn Source, kept: &dyn Fn() -> String) -
             interrupt::check(kept)?;
             let examples = examples.into_iter().collect::<Result<Vec<_>>>()?;
             let targets: Vec<usize> = batch.iter().map(|&index| source.classes()[index]).collect();
-            let logits = network.logits(&source.assemble(&examples)?, &mut Norm::Running, Ok)?;
+            let x = source.assemble(&examples)?;
+            let mut pass = Pass::new(Norm::Running, Backend::for_device(x.device()));
+            let logits = network.logits(&x, &mut pass, Ok)?;
             totals.add(&plain.sum(&logits, &targets)?, &logits, &targets)?;
             Ok(())
         },

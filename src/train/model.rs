@@ -12,9 +12,8 @@ use super::settings::BatchNormMode;
 use crate::architecture::{self, BLOCKS};
 use crate::convention::Convention;
 use crate::head::{Dense, Head, raw};
-use crate::op::Backend;
 use crate::weights::{Checkpoint, Pool, Tensors};
-use crate::xception::{self, BatchStatistics, Norm, Xception};
+use crate::xception::{self, BatchStatistics, Pass, Xception};
 
 /// The variables of a run and what they are made into.
 #[derive(Debug)]
@@ -52,10 +51,10 @@ impl Network {
     ///
     /// # Errors
     /// If `x` has another shape.
-    pub fn logits(&self, x: &Tensor, norm: &mut Norm, dropout: impl FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    pub fn logits(&self, x: &Tensor, pass: &mut Pass, dropout: impl FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         match &self.blocks {
             None => self.head.forward(x, dropout),
-            Some((blocks, pool)) => self.head.forward(&xception::pool(&blocks.forward(x, norm)?, *pool)?, dropout),
+            Some((blocks, pool)) => self.head.forward(&xception::pool(&blocks.forward(x, pass)?, *pool)?, dropout),
         }
     }
 }
@@ -183,8 +182,7 @@ impl Model {
         };
         let mut all = constants.clone();
         all.extend(self.names[2 * self.layers..].iter().cloned().zip(rest.iter().cloned()));
-        let device = rest.first().context("no tensors of the network")?.device();
-        let blocks = Xception::from_tensors(&all, *first..=*BLOCKS.end(), *convention, Backend::for_device(device))?;
+        let blocks = Xception::from_tensors(&all, *first..=*BLOCKS.end(), *convention)?;
         Ok(Network { head, blocks: Some((blocks, *pool)) })
     }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 
-use super::{BatchStatistics, Norm};
+use super::{BatchStatistics, Norm, Pass};
 use crate::architecture::{self, Operation};
 use crate::convention::Convention;
-use crate::op::{Affine, Around, Backend};
+use crate::op::{Affine, Around};
 
 /// An ordinary or separable convolution, then batch normalisation.
 #[derive(Debug)]
@@ -61,10 +61,11 @@ impl Convolution {
     }
 
     /// Shapes: `x` [N,H,W,in], result [N,H',W',out].
-    pub fn forward(&self, x: &Tensor, backend: Backend, relus: Relus, norm: &mut Norm) -> Result<Tensor> {
-        let convolve = |around: Around| match &self.kernel {
-            Kernel::Ordinary { weight, stride } => backend.convolution(x, weight, *stride, around),
-            Kernel::Separable { depthwise, pointwise } => backend.separable(x, depthwise, pointwise, around),
+    pub fn forward(&self, x: &Tensor, relus: Relus, pass: &mut Pass) -> Result<Tensor> {
+        let Pass { norm, tape } = pass;
+        let mut convolve = |around: Around| match &self.kernel {
+            Kernel::Ordinary { weight, stride } => tape.convolution(x, weight, *stride, around),
+            Kernel::Separable { depthwise, pointwise } => tape.separable(x, depthwise, pointwise, around),
         };
         let relu_before = relus.before;
         match norm {
@@ -75,7 +76,7 @@ impl Convolution {
             Norm::Batch(found) => {
                 let y = convolve(Around { relu_before, affine: None, relu_after: false })?;
                 let BatchNorm { name, weight, bias, epsilon, .. } = &self.batch_norm;
-                let (y, statistics) = backend.batch_norm(&y, weight, bias, *epsilon, relus.after)?;
+                let (y, statistics) = tape.batch_norm(&y, weight, bias, *epsilon, relus.after)?;
                 let (n, h, w, _) = y.dims4()?;
                 found.push(BatchStatistics { name: name.clone(), count: n * h * w, statistics });
                 Ok(y)

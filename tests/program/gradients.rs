@@ -10,7 +10,7 @@ use xcept::architecture::{self, BLOCKS, TensorSpec};
 use xcept::convention::Convention;
 use xcept::op::Backend;
 use xcept::weights::{Bundled, Pool};
-use xcept::xception::{self, Norm, Xception};
+use xcept::xception::{self, Norm, Pass, Xception};
 
 struct Reference(BTreeMap<String, Vec<f32>>);
 
@@ -66,12 +66,14 @@ fn assert_gradients(backend: Backend, mode: &str, tolerance: f32) {
     let reference = Reference::read();
     let is_frozen = mode == "frozen";
     let (tensors, variables) = tensors(|spec| spec.trainable && !(is_frozen && is_of_norm(spec)));
-    let network = Xception::from_tensors(&tensors, BLOCKS, Convention::Timm, backend).unwrap();
-    let mut norm = if is_frozen { Norm::Running } else { Norm::Batch(Vec::new()) };
-    let maps = network.forward(&reference.tensor("input", &[2, 77, 84, 3]), &mut norm).unwrap();
+    let network = Xception::from_tensors(&tensors, BLOCKS, Convention::Timm).unwrap();
+    let norm = if is_frozen { Norm::Running } else { Norm::Batch(Vec::new()) };
+    let mut pass = Pass::new(norm, backend);
+    let maps = network.forward(&reference.tensor("input", &[2, 77, 84, 3]), &mut pass).unwrap();
     let features = xception::pool(&maps, Pool::Avg).unwrap();
     let loss = (features * reference.tensor("direction", &[2, 2048])).unwrap().sum_all().unwrap();
-    let gradients = loss.backward().unwrap();
+    let mut gradients = loss.backward().unwrap();
+    let statistics = pass.backward(&mut gradients).unwrap();
     for (name, variable) in &variables {
         let found = floats(gradients.get(variable).unwrap());
         let norm = found.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() as f32;
@@ -84,17 +86,15 @@ fn assert_gradients(backend: Backend, mode: &str, tolerance: f32) {
         assert!(difference < tolerance, "{key}: {difference:.1e}");
         assert!((norm / expected - 1.0).abs() < tolerance, "{key}: norm {norm}, expected {expected}");
     }
-    if let Norm::Batch(found) = norm {
-        assert_eq!(found.len(), 40);
-        for statistics in found {
-            let running = ["running_mean", "running_var"].map(|part| format!("{}.{part}", statistics.name));
-            let [mut mean, mut variance] = running.each_ref().map(|name| floats(&tensors[name]));
-            statistics.average_into(&mut mean, &mut variance, Convention::Timm);
-            for (name, values) in running.iter().zip([mean, variance]) {
-                let largest = values.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
-                let difference = reference.difference(&format!("batch/{name}"), &values, largest);
-                assert!(difference < 1e-5, "{name}: {difference:.1e}");
-            }
+    assert_eq!(statistics.len(), if is_frozen { 0 } else { 40 });
+    for statistics in statistics {
+        let running = ["running_mean", "running_var"].map(|part| format!("{}.{part}", statistics.name));
+        let [mut mean, mut variance] = running.each_ref().map(|name| floats(&tensors[name]));
+        statistics.average_into(&mut mean, &mut variance, Convention::Timm);
+        for (name, values) in running.iter().zip([mean, variance]) {
+            let largest = values.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
+            let difference = reference.difference(&format!("batch/{name}"), &values, largest);
+            assert!(difference < 1e-5, "{name}: {difference:.1e}");
         }
     }
 }
