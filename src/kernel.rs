@@ -8,6 +8,7 @@
 
 mod affine;
 mod batch_norm;
+mod blocks;
 pub mod buffer;
 pub mod convolve;
 mod depthwise;
@@ -23,13 +24,13 @@ mod sgd;
 pub mod tile;
 mod tiles;
 
-pub use affine::{add, affine, affine_backward, relu_backward};
+pub use affine::{AffineMap, add, affine_backward, relu_backward};
 pub use batch_norm::{Normalisation, Statistics, batch_norm, batch_norm_backward, statistics};
 pub use depthwise::{depthwise, depthwise_backward_input, depthwise_backward_taps};
 pub use max_pool::{MaxPool, max_pool, max_pool_backward};
 pub use patches::{Patches, patches, patches_backward};
 pub use process::prepare_process;
-pub use product::{Matrix, product};
+pub use product::{Matrix, product, product_then};
 pub use recycle::{Recycling, recycle};
 pub use sgd::Sgd;
 

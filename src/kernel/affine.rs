@@ -1,40 +1,39 @@
 //! What follows a convolution's product: a factor and a summand per channel and the ReLU; and the
 //! gradient in front of these.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
+use super::blocks::by_blocks;
 use super::vectorized;
 
 /// Values that one task handles.
 const BLOCK: usize = 1 << 14;
 
-/// `y[p,c] · scale[c] + shift[c]`, rectified if `relu`, in place.
-///
-/// Shapes: `y` [P,C] for P pixels, `scale` and `shift` [C].
-///
-/// # Panics
-/// If a slice does not have its shape.
-pub fn affine(y: &mut [f32], scale: &[f32], shift: &[f32], relu: bool) {
-    let c = scale.len();
-    assert!(c > 0 && shift.len() == c && y.len().is_multiple_of(c), "affine map");
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    y.par_chunks_mut(BLOCK.div_ceil(c) * c).for_each(|y| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for y in y.chunks_exact_mut(c) {
-                    for ((y, scale), shift) in y.iter_mut().zip(scale).zip(shift) {
-                        let value = *y * scale + shift;
-                        // A NaN stays one, as in `f32::max` it would not.
-                        *y = if value < floor { floor } else { value };
-                    }
-                }
-            },
-        );
-    });
+/// A factor and a summand for each channel, [C] each, and a ReLU behind them if `relu`.
+#[derive(Debug, Clone, Copy)]
+pub struct AffineMap<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    pub relu: bool,
 }
 
-/// The gradient in front of [`affine`], given its result `y` and the gradient of that.
+impl AffineMap<'_> {
+    /// `y[c] · scale[c] + shift[c]`, rectified or not, in place.
+    ///
+    /// Shapes: `y` is the part `channels` of [C].
+    #[inline(always)]
+    pub(super) fn apply(&self, y: &mut [f32], channels: Range<usize>) {
+        let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
+        let factors = self.scale[channels.clone()].iter().zip(&self.shift[channels]);
+        for (y, (scale, shift)) in y.iter_mut().zip(factors) {
+            let value = *y * scale + shift;
+            // A NaN stays one, as in `f32::max` it would not.
+            *y = if value < floor { floor } else { value };
+        }
+    }
+}
+
+/// The gradient in front of an [`AffineMap`], given its result `y` and the gradient of that.
 ///
 /// Shapes: `dy`, `y` and the result [P,C], `scale` [C].
 ///
@@ -45,10 +44,9 @@ pub fn affine_backward(dy: &[f32], y: &[f32], scale: &[f32], relu: bool) -> Vec<
     assert!(dy.len() == y.len() && c > 0 && y.len().is_multiple_of(c), "gradient of an affine map");
     // Where there is no ReLU, every result lets the gradient pass.
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let mut dx = vec![0.0; dy.len()];
     let block = BLOCK.div_ceil(c) * c;
-    let blocks = dx.par_chunks_mut(block).zip(dy.par_chunks(block)).zip(y.par_chunks(block));
-    blocks.for_each(|((dx, dy), y)| {
+    by_blocks(dy.len(), block, |index, dx| {
+        let (dy, y) = (part(dy, index * block, dx.len()), part(y, index * block, dx.len()));
         vectorized(
             #[inline(always)]
             || {
@@ -59,8 +57,12 @@ pub fn affine_backward(dy: &[f32], y: &[f32], scale: &[f32], relu: bool) -> Vec<
                 }
             },
         );
-    });
-    dx
+    })
+}
+
+/// `len` values from `start` on.
+fn part(values: &[f32], start: usize, len: usize) -> &[f32] {
+    &values[start..start + len]
 }
 
 /// `a + b`.
@@ -69,10 +71,10 @@ pub fn affine_backward(dy: &[f32], y: &[f32], scale: &[f32], relu: bool) -> Vec<
 /// If the lengths differ.
 pub fn add(a: &[f32], b: &[f32]) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "sum");
-    let mut sum = vec![0.0; a.len()];
-    let blocks = sum.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK));
-    blocks.for_each(|((sum, a), b)| sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b));
-    sum
+    by_blocks(a.len(), BLOCK, |index, sum| {
+        let (a, b) = (part(a, index * BLOCK, sum.len()), part(b, index * BLOCK, sum.len()));
+        sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b);
+    })
 }
 
 /// The gradient in front of a ReLU, given the one behind it: `dy` where the ReLU's output or input `y`
@@ -82,9 +84,8 @@ pub fn add(a: &[f32], b: &[f32]) -> Vec<f32> {
 /// If the lengths differ.
 pub fn relu_backward(dy: &[f32], y: &[f32]) -> Vec<f32> {
     assert_eq!(dy.len(), y.len(), "gradient of a ReLU");
-    let mut dx = vec![0.0; dy.len()];
-    let blocks = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
-    blocks.for_each(|((dx, dy), y)| {
+    by_blocks(dy.len(), BLOCK, |index, dx| {
+        let (dy, y) = (part(dy, index * BLOCK, dx.len()), part(y, index * BLOCK, dx.len()));
         vectorized(
             #[inline(always)]
             || {
@@ -93,8 +94,7 @@ pub fn relu_backward(dy: &[f32], y: &[f32]) -> Vec<f32> {
                 }
             },
         );
-    });
-    dx
+    })
 }
 
 #[cfg(test)]
@@ -103,17 +103,18 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_factor_and_summand() {
-        let mut y = [1., 2., 3., -4.];
-        affine(&mut y, &[10., 1.], &[0., 1.], false);
-        assert_eq!(y, [10., 3., 30., -3.]);
-        affine(&mut y, &[1., 1.], &[0., 0.], true);
-        assert_eq!(y, [10., 3., 30., 0.]);
+        let map = |relu| AffineMap { scale: &[10., 1.], shift: &[0., 1.], relu };
+        let (mut y, mut part) = ([1., -2.], [-4.]);
+        map(false).apply(&mut y, 0..2);
+        assert_eq!(y, [10., -1.]);
+        map(true).apply(&mut part, 1..2);
+        assert_eq!(part, [0.]);
     }
 
     #[test]
     fn what_is_not_a_number_passes_a_relu() {
         let mut y = [f32::NAN];
-        affine(&mut y, &[1.], &[0.], true);
+        AffineMap { scale: &[1.], shift: &[0.], relu: true }.apply(&mut y, 0..1);
         assert!(y[0].is_nan());
     }
 

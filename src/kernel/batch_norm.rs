@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::blocks::by_blocks;
 use super::vectorized;
 
 /// Pixels whose statistics are taken at once.
@@ -99,8 +100,8 @@ pub fn batch_norm(x: &[f32], norm: Normalisation, beta: &[f32], relu: bool) -> V
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let scale: Vec<f32> = (0..c).map(|channel| norm.gamma[channel] / norm.deviation(channel)).collect();
     let mean = &norm.statistics.mean;
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(PIXEL_BLOCK * c).zip(x.par_chunks(PIXEL_BLOCK * c)).for_each(|(y, x)| {
+    by_blocks(x.len(), PIXEL_BLOCK * c, |index, y| {
+        let x = &x[index * PIXEL_BLOCK * c..][..y.len()];
         vectorized(
             #[inline(always)]
             || {
@@ -113,8 +114,7 @@ pub fn batch_norm(x: &[f32], norm: Normalisation, beta: &[f32], relu: bool) -> V
                 }
             },
         );
-    });
-    y
+    })
 }
 
 /// Gradients of input, gamma and beta, given the gradient of the result in front of any ReLU.
@@ -150,9 +150,8 @@ pub fn batch_norm_backward(x: &[f32], norm: Normalisation, dy: &[f32]) -> (Vec<f
     let factors: Vec<f32> = (0..c).map(factor).collect();
     let offsets: Vec<f32> = of_dy.iter().map(|sum| (sum / pixels) as f32).collect();
     let slopes: Vec<f32> = (0..c).map(slope).collect();
-    let mut dx = vec![0.0; x.len()];
-    let blocks = dx.par_chunks_mut(PIXEL_BLOCK * c).zip(x.par_chunks(PIXEL_BLOCK * c));
-    blocks.zip(dy.par_chunks(PIXEL_BLOCK * c)).for_each(|((dx, x), dy)| {
+    let dx = by_blocks(x.len(), PIXEL_BLOCK * c, |index, dx| {
+        let [x, dy] = [x, dy].map(|values| &values[index * PIXEL_BLOCK * c..][..dx.len()]);
         vectorized(
             #[inline(always)]
             || {

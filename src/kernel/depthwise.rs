@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::by_blocks;
 use super::buffer::LANES;
 use super::{Nhwc, inside, vectorized};
 use crate::architecture::KERNEL;
@@ -27,14 +28,12 @@ pub fn depthwise(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool) -> Vec<f32> {
     assert_eq!(x.len(), shape.elements(), "depthwise input");
     assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(shape.row().max(1)).enumerate().for_each(|(row, y)| {
+    by_blocks(x.len(), shape.row(), |row, y| {
         vectorized(
             #[inline(always)]
             || depthwise_row(x, shape, row, taps, floor, y),
         );
-    });
-    y
+    })
 }
 
 /// Gradient of [`depthwise`]'s input.
@@ -48,8 +47,7 @@ pub fn depthwise_backward_input(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool
     assert_eq!(dy.len(), shape.elements(), "depthwise gradient");
     assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
     let turned: Vec<f32> = taps.chunks_exact(shape.c).rev().flatten().copied().collect();
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(shape.row().max(1)).enumerate().for_each(|(row, dx)| {
+    by_blocks(x.len(), shape.row(), |row, dx| {
         vectorized(
             #[inline(always)]
             || {
@@ -60,8 +58,7 @@ pub fn depthwise_backward_input(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool
                 }
             },
         );
-    });
-    dx
+    })
 }
 
 /// Row `row` of all the images' rows. Values of `x` below `floor` count as `floor`.

@@ -2,8 +2,7 @@
 //!
 //! Padding never wins: a window takes the largest of its pixels inside the picture.
 
-use rayon::prelude::*;
-
+use super::blocks::by_blocks;
 use super::{Nhwc, inside, vectorized};
 use crate::architecture::KERNEL;
 
@@ -62,8 +61,8 @@ fn clamped(output: usize, padding: usize, size: usize) -> [usize; KERNEL] {
 pub fn max_pool(x: &[f32], pool: MaxPool) -> Vec<f32> {
     let (input, output) = (pool.input, pool.output());
     assert_eq!(x.len(), input.elements(), "max-pool input");
-    let mut y = vec![f32::NEG_INFINITY; output.elements()];
-    y.par_chunks_mut(output.row().max(1)).enumerate().for_each(|(row, y)| {
+    by_blocks(output.elements(), output.row(), |row, y| {
+        y.fill(f32::NEG_INFINITY);
         let image = &x[row / output.h * input.image()..][..input.image()];
         vectorized(
             #[inline(always)]
@@ -77,8 +76,7 @@ pub fn max_pool(x: &[f32], pool: MaxPool) -> Vec<f32> {
                 }
             },
         );
-    });
-    y
+    })
 }
 
 /// Sends each output's gradient to the first of its window's largest inputs, as PyTorch does.
@@ -91,10 +89,8 @@ pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], pool: MaxPool) -> Vec
     assert_eq!(x.len(), input.elements(), "max-pool input");
     assert_eq!(y.len(), output.elements(), "max-pool output");
     assert_eq!(dy.len(), output.elements(), "max-pool gradient");
-    let mut dx = vec![0.0; x.len()];
-    let images = dx.par_chunks_mut(input.image().max(1)).zip(x.par_chunks(input.image().max(1)));
-    images.enumerate().for_each(|(n, (dx, x))| {
-        let (y, dy) = (&y[n * output.image()..], &dy[n * output.image()..]);
+    by_blocks(x.len(), input.image(), |n, dx| {
+        let (x, y, dy) = (&x[n * input.image()..], &y[n * output.image()..], &dy[n * output.image()..]);
         let mut left = vec![0.0; output.c];
         vectorized(
             #[inline(always)]
@@ -107,8 +103,7 @@ pub fn max_pool_backward(x: &[f32], y: &[f32], dy: &[f32], pool: MaxPool) -> Vec
                 }
             },
         );
-    });
-    dx
+    })
 }
 
 /// Gives each channel's gradient in `left` to the first pixel that has the window's maximum.

@@ -2,9 +2,8 @@
 //!
 //! With them an ordinary convolution without padding is one matrix product.
 
-use rayon::prelude::*;
-
 use super::Nhwc;
+use super::blocks::by_blocks;
 
 /// Shapes of a `kernel`×`kernel` window moved by `stride` over an input without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,16 +36,14 @@ pub fn patches(x: &[f32], p: Patches) -> Vec<f32> {
     let (input, output) = (p.input, p.output());
     assert_eq!(x.len(), input.elements(), "patches input");
     let width = p.kernel * input.c;
-    let mut y = vec![0.0; output.elements()];
-    y.par_chunks_mut(output.row()).enumerate().for_each(|(row, y)| {
+    by_blocks(output.elements(), output.row(), |row, y| {
         let image = &x[row / output.h * input.image()..][..input.image()];
         for (w, y) in y.chunks_exact_mut(output.c).enumerate() {
             for (i, y) in y.chunks_exact_mut(width).enumerate() {
                 y.copy_from_slice(&image[p.offset(row % output.h, w, i)..][..width]);
             }
         }
-    });
-    y
+    })
 }
 
 /// Adds each patch's gradient back to the pixels it was copied from.
@@ -58,16 +55,15 @@ pub fn patches_backward(dy: &[f32], p: Patches) -> Vec<f32> {
     let (input, output) = (p.input, p.output());
     assert_eq!(dy.len(), output.elements(), "patches gradient");
     let width = p.kernel * input.c;
-    let mut dx = vec![0.0; input.elements()];
-    dx.par_chunks_mut(input.image()).zip(dy.par_chunks(output.image())).for_each(|(dx, dy)| {
+    by_blocks(input.elements(), input.image(), |n, dx| {
+        let dy = &dy[n * output.image()..][..output.image()];
         for (pixel, dy) in dy.chunks_exact(output.c).enumerate() {
             for (i, dy) in dy.chunks_exact(width).enumerate() {
                 let dx = &mut dx[p.offset(pixel / output.w, pixel % output.w, i)..][..width];
                 dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
             }
         }
-    });
-    dx
+    })
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 //! Its sums are taken in an order that does not depend on the number of threads (tested below).
 
 use std::ops::Range;
+use std::slice::from_raw_parts_mut;
 
 use rayon::prelude::*;
+
+use super::{AffineMap, vectorized};
 
 /// A matrix in memory: row-major, or the transpose of a row-major one.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +66,17 @@ impl Out {
 /// # Panics
 /// If the matrices do not fit.
 pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
+    product_then(a, b, None)
+}
+
+/// `a · b`, row-major, with a map behind it whose channels are the columns of `b`.
+///
+/// # Panics
+/// If the matrices do not fit, or the map.
+pub fn product_then(a: Matrix, b: Matrix, map: Option<AffineMap>) -> Vec<f32> {
     assert_eq!(a.columns, b.rows, "matrix product");
     let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(map.is_none_or(|map| map.scale.len() == n && map.shift.len() == n), "map behind a product");
     if m * n * k == 0 {
         return vec![0.0; m * n];
     }
@@ -78,7 +90,18 @@ pub fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     (0..parts).into_par_iter().for_each(|index| {
         let part = longer * index / parts..longer * (index + 1) / parts;
         let (rows, columns) = if by_rows { (part, 0..n) } else { (0..m, part) };
-        part_of_product(a, b, rows, columns, threads, out);
+        part_of_product(a, b, rows.clone(), columns.clone(), threads, out);
+        let Some(map) = map else { return };
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in rows {
+                    // SAFETY: the elements are this part's and have just been written.
+                    let y = unsafe { from_raw_parts_mut(out.at(row * n + columns.start), columns.len()) };
+                    map.apply(y, columns.clone());
+                }
+            },
+        );
     });
     // SAFETY: the parts cover all m · n elements, and each was written.
     unsafe { product.set_len(m * n) };
@@ -146,6 +169,19 @@ mod tests {
                     assert!(largest_difference(&product(a, b), &expected) < 1e-5, "{m} {k} {n}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_map_follows_whichever_way_a_product_is_cut() {
+        for (m, k, n) in [(3, 5, 2), (7, 20, 1300), (1300, 20, 7)] {
+            let (a, b, scale, shift) = (values(1, m * k), values(2, k * n), values(3, n), values(4, n));
+            let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let map = AffineMap { scale: &scale, shift: &shift, relu: true };
+            let mut expected = product(a, b);
+            expected.chunks_exact_mut(n).for_each(|y| map.apply(y, 0..n));
+            // The compiler may contract in one place and not in the other.
+            assert!(largest_difference(&product_then(a, b, Some(map)), &expected) < 1e-6);
         }
     }
 

@@ -10,7 +10,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Error, Layout, Result, Shape, Storage, Tensor};
 
 use super::nhwc;
-use crate::kernel::{self, Matrix, MaxPool, Nhwc, Normalisation, Patches, Statistics};
+use crate::kernel::{self, AffineMap, Matrix, MaxPool, Nhwc, Normalisation, Patches, Statistics};
 
 /// An operation on `N` contiguous tensors.
 pub trait Differentiable<const N: usize>: Debug {
@@ -117,11 +117,8 @@ impl Epilogue {
     fn forward(&self, x: &[f32], weight: &[f32], outputs: usize) -> Vec<f32> {
         let channels = weight.len() / outputs;
         let x = Matrix::new(x, x.len() / channels, channels);
-        let mut y = kernel::product(x, Matrix::new(weight, outputs, channels).t());
-        if let Some((scale, shift)) = &self.affine {
-            kernel::affine(&mut y, scale, shift, self.relu);
-        }
-        y
+        let map = self.affine.as_ref().map(|(scale, shift)| AffineMap { scale, shift, relu: self.relu });
+        kernel::product_then(x, Matrix::new(weight, outputs, channels).t(), map)
     }
 
     /// The gradient of the product, given that of the result.
