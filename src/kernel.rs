@@ -26,7 +26,7 @@ mod tiles;
 
 pub use affine::{AffineMap, add, affine_backward, relu_backward};
 pub use batch_norm::{Normalisation, Statistics, batch_norm, batch_norm_backward, statistics};
-pub use depthwise::{depthwise, depthwise_backward_input, depthwise_backward_taps};
+pub use depthwise::{depthwise, depthwise_backward};
 pub use max_pool::{MaxPool, max_pool, max_pool_backward};
 pub use patches::{Patches, patches, patches_backward};
 pub use process::prepare_process;

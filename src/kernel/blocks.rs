@@ -8,16 +8,31 @@ use rayon::prelude::*;
 /// finds zeros in it. Each thread clears what it is about to fill, in its caches: to clear everything first,
 /// on one thread, took a twentieth of a training step's time.
 pub fn by_blocks(len: usize, block: usize, compute: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    by_blocks_within(len, len, block, |_, index, values| compute(index, values)).0
+}
+
+/// Like [`by_blocks`], with blocks that never reach over a multiple of `image`: `compute` gets the number of
+/// the image and that of the block within it. What it returns comes back in the order of the blocks.
+pub fn by_blocks_within<R: Send>(
+    image: usize,
+    len: usize,
+    block: usize,
+    compute: impl Fn(usize, usize, &mut [f32]) -> R + Sync,
+) -> (Vec<f32>, Vec<R>) {
     let mut values = Vec::with_capacity(len);
     let room = &mut values.spare_capacity_mut()[..len];
-    room.par_chunks_mut(block.max(1)).enumerate().for_each(|(index, room)| {
-        room.fill(MaybeUninit::new(0.0));
-        // SAFETY: all of the block has just been written.
-        compute(index, unsafe { room.assume_init_mut() });
+    let compute = &compute;
+    let blocks = room.par_chunks_mut(image.max(1)).enumerate().flat_map(|(n, room)| {
+        room.par_chunks_mut(block.max(1)).enumerate().map(move |(index, room)| {
+            room.fill(MaybeUninit::new(0.0));
+            // SAFETY: all of the block has just been written.
+            compute(n, index, unsafe { room.assume_init_mut() })
+        })
     });
+    let results = blocks.collect();
     // SAFETY: the blocks cover all `len` values, for which there is room, and each has been written.
     unsafe { values.set_len(len) };
-    values
+    (values, results)
 }
 
 #[cfg(test)]

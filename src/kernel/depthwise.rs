@@ -1,21 +1,27 @@
 //! Depthwise 3×3 convolution, stride 1, padding 1, of an input that may pass a ReLU first; and its
 //! gradients.
 //!
-//! The gradient of its input is the same convolution with the kernel turned by 180°.
+//! The gradient of its input is the same convolution with the kernel turned by 180°. Both go along the rows
+//! of the image, a vector of channels at a time, and load each column of three pixels once.
 
+use std::array::from_fn;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use pulp::{Simd, WithSimd};
 
-use super::blocks::by_blocks;
-use super::buffer::LANES;
-use super::{Nhwc, inside, vectorized};
+use super::Nhwc;
+use super::blocks::{by_blocks, by_blocks_within};
+use super::tiles::part;
 use crate::architecture::KERNEL;
 
 const TAPS: usize = KERNEL * KERNEL;
 
 /// Rows of an image whose weight gradient is summed at once.
 const ROW_BLOCK: usize = 8;
+
+/// Pixels of a row that are gone through, vector of channels by vector, before the next: those of three rows
+/// fit into the second-level cache.
+const CHUNK: usize = 24;
 
 /// `y[n,h,w,c] = Σ x[n,h+i−1,w+j−1,c] · taps[3i+j,c]`, zeros beyond the border; of the rectified `x` if
 /// `relu`.
@@ -27,190 +33,238 @@ const ROW_BLOCK: usize = 8;
 pub fn depthwise(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool) -> Vec<f32> {
     assert_eq!(x.len(), shape.elements(), "depthwise input");
     assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let border = vec![0.0; shape.row()];
     by_blocks(x.len(), shape.row(), |row, y| {
-        vectorized(
-            #[inline(always)]
-            || depthwise_row(x, shape, row, taps, floor, y),
-        );
+        let image = &x[row / shape.h * shape.image()..][..shape.image()];
+        let rows = rows_around(image, row % shape.h, shape, &border);
+        let along = Forward { rows, taps, relu, y };
+        pulp::Arch::new().dispatch(Row { width: shape.w, channels: shape.c, along });
     })
 }
 
-/// Gradient of [`depthwise`]'s input.
+/// Gradients of [`depthwise`]'s input and of its taps: `dtaps[3i+j,c] = Σ x[n,h+i−1,w+j−1,c] · dy[n,h,w,c]`.
 ///
-/// Shapes: `x`, `dy` and the result [N,H,W,C], `taps` [9,C].
+/// Shapes: `x`, `dy` and the first result [N,H,W,C], `taps` and the second result [9,C].
 ///
 /// # Panics
 /// If a slice does not have its shape.
-pub fn depthwise_backward_input(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool, dy: &[f32]) -> Vec<f32> {
+pub fn depthwise_backward(x: &[f32], shape: Nhwc, taps: &[f32], relu: bool, dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
     assert_eq!(x.len(), shape.elements(), "depthwise input");
     assert_eq!(dy.len(), shape.elements(), "depthwise gradient");
     assert_eq!(taps.len(), TAPS * shape.c, "depthwise weight");
-    let turned: Vec<f32> = taps.chunks_exact(shape.c).rev().flatten().copied().collect();
-    by_blocks(x.len(), shape.row(), |row, dx| {
-        vectorized(
-            #[inline(always)]
-            || {
-                depthwise_row(dy, shape, row, &turned, f32::NEG_INFINITY, dx);
-                if relu {
-                    let x = &x[row * shape.row()..][..dx.len()];
-                    dx.iter_mut().zip(x).for_each(|(dx, x)| *dx = if *x > 0.0 { *dx } else { 0.0 });
-                }
-            },
-        );
-    })
-}
-
-/// Row `row` of all the images' rows. Values of `x` below `floor` count as `floor`.
-#[inline(always)]
-fn depthwise_row(x: &[f32], shape: Nhwc, row: usize, taps: &[f32], floor: f32, y: &mut [f32]) {
-    let c = shape.c;
-    let (image, h) = (&x[row / shape.h * shape.image()..][..shape.image()], row % shape.h);
-    let rows = inside(h as isize - 1, KERNEL, shape.h);
-    for (w, y) in y.chunks_exact_mut(c).enumerate() {
-        let columns = inside(w as isize - 1, KERNEL, shape.w);
-        let input = |i: usize, j: usize| &image[(h + i - 1) * shape.row() + (w + j - 1) * c..][..c];
-        if rows.len() * columns.len() == TAPS {
-            let x: [&[f32]; TAPS] = std::array::from_fn(|tap| input(tap / KERNEL, tap % KERNEL));
-            let taps: [&[f32]; TAPS] = std::array::from_fn(|tap| &taps[tap * c..][..c]);
-            pixel(x, taps, floor, y);
-        } else {
-            for i in rows.clone() {
-                for j in columns.clone() {
-                    let taps = &taps[(KERNEL * i + j) * c..][..c];
-                    for ((y, x), tap) in y.iter_mut().zip(input(i, j)).zip(taps) {
-                        let x = if *x < floor { floor } else { *x };
-                        *y += x * tap;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A pixel with all nine neighbours inside, block of channels by block: nine products in registers.
-#[inline(always)]
-fn pixel(x: [&[f32]; TAPS], taps: [&[f32]; TAPS], floor: f32, y: &mut [f32]) {
-    let (x_blocks, taps_blocks) = (x.map(|x| x.as_chunks::<LANES>()), taps.map(|taps| taps.as_chunks::<LANES>()));
-    let (y_blocks, y_rest) = y.as_chunks_mut::<LANES>();
-    for (block, y) in y_blocks.iter_mut().enumerate() {
-        let mut sums = [0.0; LANES];
-        for ((x, _), (taps, _)) in x_blocks.iter().zip(&taps_blocks) {
-            let (x, taps) = (&x[block], &taps[block]);
-            for lane in 0..LANES {
-                let x = if x[lane] < floor { floor } else { x[lane] };
-                sums[lane] += x * taps[lane];
-            }
-        }
-        *y = sums;
-    }
-    for ((_, x), (_, taps)) in x_blocks.iter().zip(&taps_blocks) {
-        for ((y, x), tap) in y_rest.iter_mut().zip(*x).zip(*taps) {
-            let x = if *x < floor { floor } else { *x };
-            *y += x * tap;
-        }
-    }
-}
-
-/// Gradient of [`depthwise`]'s taps: `dtaps[3i+j,c] = Σ x[n,h+i−1,w+j−1,c] · dy[n,h,w,c]`.
-///
-/// Shapes: `x` and `dy` [N,H,W,C], the result [9,C].
-///
-/// # Panics
-/// If a slice does not have its shape.
-pub fn depthwise_backward_taps(x: &[f32], shape: Nhwc, relu: bool, dy: &[f32]) -> Vec<f32> {
-    assert_eq!(x.len(), shape.elements(), "depthwise input");
-    assert_eq!(dy.len(), shape.elements(), "depthwise gradient");
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let blocks = shape.h.div_ceil(ROW_BLOCK);
-    let partial = |block: usize| {
-        let (n, first) = (block / blocks, block % blocks * ROW_BLOCK);
+    let (border, turned) = (vec![0.0; shape.row()], turned(taps, shape.c));
+    let (dx, partials) = by_blocks_within(shape.image(), x.len(), ROW_BLOCK * shape.row(), |n, block, dx| {
         let image = n * shape.image()..(n + 1) * shape.image();
+        let (x, dy) = (&x[image.clone()], &dy[image]);
         let mut sums = vec![0.0; TAPS * shape.c];
-        vectorized(
-            #[inline(always)]
-            || {
-                let rows = first..shape.h.min(first + ROW_BLOCK);
-                backward_taps_rows(&x[image.clone()], &dy[image], shape, rows, floor, &mut sums);
-            },
-        );
+        for (row, dx) in dx.chunks_exact_mut(shape.row()).enumerate() {
+            let h = block * ROW_BLOCK + row;
+            let (x, rows) = (&x[h * shape.row()..][..shape.row()], rows_around(dy, h, shape, &border));
+            let along = Backward { x, rows, turned: &turned, relu, dx, sums: &mut sums };
+            pulp::Arch::new().dispatch(Row { width: shape.w, channels: shape.c, along });
+        }
         sums
-    };
-    let partials: Vec<Vec<f32>> = (0..shape.n * blocks).into_par_iter().map(partial).collect();
+    });
     let mut dtaps = vec![0.0; TAPS * shape.c];
     for partial in partials {
         dtaps.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += partial);
     }
-    dtaps
+    (dx, self::turned(&dtaps, shape.c))
 }
 
-/// Adds the part of the taps' gradient that comes from `rows` of an image, block of channels by block: nine
-/// sums in registers.
-#[inline(always)]
-fn backward_taps_rows(x: &[f32], dy: &[f32], shape: Nhwc, rows: Range<usize>, floor: f32, sums: &mut [f32]) {
-    let c = shape.c;
-    for first in (0..c).step_by(LANES) {
-        let width = LANES.min(c - first);
-        if width == LANES {
-            let block = backward_taps_block::<LANES>(x, dy, shape, rows.clone(), floor, first);
-            for (sums, block) in sums.chunks_exact_mut(c).zip(block) {
-                sums[first..][..LANES].copy_from_slice(&block);
+/// The kernel turned by 180°, [9,C].
+fn turned(taps: &[f32], c: usize) -> Vec<f32> {
+    taps.chunks_exact(c).rev().flatten().copied().collect()
+}
+
+/// Row `h` of an image between its neighbours; beyond the image lies `border`.
+fn rows_around<'a>(image: &'a [f32], h: usize, shape: Nhwc, border: &'a [f32]) -> [&'a [f32]; KERNEL] {
+    from_fn(|i| match (h + i).checked_sub(1) {
+        Some(h) if h < shape.h => &image[h * shape.row()..][..shape.row()],
+        _ => border,
+    })
+}
+
+/// A loop along a row of pixels.
+trait Along {
+    /// Over some channels of the pixels `columns`.
+    fn run<S: Simd, const PARTIAL: bool>(&mut self, channels: Channels<S, PARTIAL>, columns: Range<usize>);
+}
+
+/// Runs a loop over all channels and pixels of a row.
+struct Row<A> {
+    width: usize,
+    channels: usize,
+    along: A,
+}
+
+impl<A: Along> WithSimd for Row<A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let chunks = self.width.div_ceil(CHUNK);
+        for chunk in 0..chunks {
+            let columns = part(0..self.width, chunk, chunks);
+            let mut first = 0;
+            while first + S::F32_LANES <= self.channels {
+                let channels = Channels::<S, false> { simd, first, count: S::F32_LANES, of: self.channels };
+                self.along.run(channels, columns.clone());
+                first += S::F32_LANES;
             }
-        } else {
-            for channel in first..c {
-                let block = backward_taps_block::<1>(x, dy, shape, rows.clone(), floor, channel);
-                sums.chunks_exact_mut(c).zip(block).for_each(|(sums, [sum])| sums[channel] = sum);
+            if first < self.channels {
+                let count = self.channels - first;
+                self.along.run(Channels::<S, true> { simd, first, count, of: self.channels }, columns);
             }
         }
     }
 }
 
-/// The part of `W` channels from `first` on.
-#[inline(always)]
-fn backward_taps_block<const W: usize>(
-    x: &[f32],
-    dy: &[f32],
-    shape: Nhwc,
-    rows: Range<usize>,
-    floor: f32,
+/// A vector of channels, `count` from `first` on, of pixels that have `of`; fewer than a vector holds if
+/// `PARTIAL`.
+#[derive(Clone, Copy)]
+struct Channels<S: Simd, const PARTIAL: bool> {
+    simd: S,
     first: usize,
-) -> [[f32; W]; TAPS] {
-    let mut sums = [[0.0; W]; TAPS];
-    for h in rows {
-        let inside_rows = inside(h as isize - 1, KERNEL, shape.h);
-        for w in 0..shape.w {
-            let dy = channels::<W>(dy, shape, h, w, first);
-            let inside_columns = inside(w as isize - 1, KERNEL, shape.w);
-            if inside_rows.len() * inside_columns.len() == TAPS {
-                for (tap, sums) in sums.iter_mut().enumerate() {
-                    let x = channels::<W>(x, shape, h + tap / KERNEL - 1, w + tap % KERNEL - 1, first);
-                    add_products(sums, x, dy, floor);
-                }
-            } else {
-                // Tap by tap as above: an index known only at run time would keep the sums out of the registers.
-                for (tap, sums) in sums.iter_mut().enumerate() {
-                    let (i, j) = (tap / KERNEL, tap % KERNEL);
-                    if inside_rows.contains(&i) && inside_columns.contains(&j) {
-                        add_products(sums, channels::<W>(x, shape, h + i - 1, w + j - 1, first), dy, floor);
-                    }
-                }
-            }
+    count: usize,
+    of: usize,
+}
+
+impl<S: Simd, const PARTIAL: bool> Channels<S, PARTIAL> {
+    /// Of the pixel `index`.
+    #[inline(always)]
+    fn load(self, pixels: &[f32], index: usize) -> S::f32s {
+        let values = &pixels[index * self.of + self.first..][..self.count];
+        if PARTIAL { self.simd.partial_load_f32s(values) } else { S::as_simd_f32s(values).0[0] }
+    }
+
+    /// Of the pixel `index`, behind a ReLU if asked for.
+    #[inline(always)]
+    fn load_rectified(self, pixels: &[f32], index: usize, relu: bool) -> S::f32s {
+        let x = self.load(pixels, index);
+        // In this order a NaN stays one.
+        if relu { self.simd.max_f32s(self.simd.splat_f32s(0.0), x) } else { x }
+    }
+
+    #[inline(always)]
+    fn store(self, pixels: &mut [f32], index: usize, vector: S::f32s) {
+        let values = &mut pixels[index * self.of + self.first..][..self.count];
+        if PARTIAL {
+            self.simd.partial_store_f32s(values, vector);
+        } else {
+            S::as_mut_simd_f32s(values).0[0] = vector;
         }
     }
-    sums
+
+    /// Of each tap of [9,C].
+    #[inline(always)]
+    fn load_taps(self, taps: &[f32]) -> [S::f32s; TAPS] {
+        let mut vectors = [self.simd.splat_f32s(0.0); TAPS];
+        for (tap, vector) in vectors.iter_mut().enumerate() {
+            *vector = self.load(taps, tap);
+        }
+        vectors
+    }
+
+    /// Of the pixel `index` in each row.
+    #[inline(always)]
+    fn load_column(self, [top, middle, bottom]: [&[f32]; KERNEL], index: usize, relu: bool) -> [S::f32s; KERNEL] {
+        [
+            self.load_rectified(top, index, relu),
+            self.load_rectified(middle, index, relu),
+            self.load_rectified(bottom, index, relu),
+        ]
+    }
+
+    /// Adds a column's products with column `j` of the kernel.
+    #[inline(always)]
+    fn add(self, mut sum: S::f32s, column: [S::f32s; KERNEL], taps: &[S::f32s; TAPS], j: usize) -> S::f32s {
+        for (i, value) in column.into_iter().enumerate() {
+            sum = self.simd.mul_add_e_f32s(value, taps[KERNEL * i + j], sum);
+        }
+        sum
+    }
 }
 
-/// `W` channels from `first` on of a pixel.
-#[inline(always)]
-fn channels<const W: usize>(values: &[f32], shape: Nhwc, h: usize, w: usize, first: usize) -> &[f32; W] {
-    values[h * shape.row() + w * shape.c + first..].first_chunk().expect("a pixel has these channels")
+/// A row of [`depthwise`].
+struct Forward<'a> {
+    rows: [&'a [f32]; KERNEL],
+    taps: &'a [f32],
+    relu: bool,
+    y: &'a mut [f32],
 }
 
-#[inline(always)]
-fn add_products<const W: usize>(sums: &mut [f32; W], x: &[f32; W], dy: &[f32; W], floor: f32) {
-    for lane in 0..W {
-        let x = if x[lane] < floor { floor } else { x[lane] };
-        sums[lane] += x * dy[lane];
+impl Along for Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const PARTIAL: bool>(&mut self, channels: Channels<S, PARTIAL>, columns: Range<usize>) {
+        let (zero, width) = (channels.simd.splat_f32s(0.0), self.y.len() / channels.of);
+        let (taps, rows, relu) = (channels.load_taps(self.taps), self.rows, self.relu);
+        let Range { start, end } = columns;
+        let before =
+            if start > 0 { channels.add(zero, channels.load_column(rows, start - 1, relu), &taps, 0) } else { zero };
+        let first = channels.load_column(rows, start, relu);
+        // Sums of the pixel left of the next column, and of the pixel at it.
+        let (mut left, mut here) = (channels.add(before, first, &taps, 1), channels.add(zero, first, &taps, 0));
+        for w in start + 1..end {
+            let x = channels.load_column(rows, w, relu);
+            channels.store(self.y, w - 1, channels.add(left, x, &taps, 2));
+            (left, here) = (channels.add(here, x, &taps, 1), channels.add(zero, x, &taps, 0));
+        }
+        if end < width {
+            left = channels.add(left, channels.load_column(rows, end, relu), &taps, 2);
+        }
+        channels.store(self.y, end - 1, left);
+    }
+}
+
+/// A row of [`depthwise_backward`].
+struct Backward<'a> {
+    x: &'a [f32],
+    /// The rows of `dy`.
+    rows: [&'a [f32]; KERNEL],
+    /// Turned by 180°.
+    turned: &'a [f32],
+    relu: bool,
+    dx: &'a mut [f32],
+    /// The taps' gradients so far, turned too.
+    sums: &'a mut [f32],
+}
+
+impl Along for Backward<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const PARTIAL: bool>(&mut self, channels: Channels<S, PARTIAL>, columns: Range<usize>) {
+        let Channels { simd, .. } = channels;
+        let (zero, width) = (simd.splat_f32s(0.0), self.x.len() / channels.of);
+        let (taps, mut sums) = (channels.load_taps(self.turned), channels.load_taps(self.sums));
+        let Range { start, end } = columns;
+        let (mut dx_left, mut dx_here) = (zero, zero);
+        // The rectified input left of the column, at it and right of it, where it belongs to `columns`.
+        let (mut x_left, mut x_here) = (zero, zero);
+        let mut x_right = channels.load_rectified(self.x, start, self.relu);
+        for w in start..=end + 1 {
+            // Column w − 1 of the gradients, which the first and last image columns have no neighbour of.
+            let dy = match w.checked_sub(1) {
+                Some(w) if w < width => channels.load_column(self.rows, w, false),
+                _ => [zero; KERNEL],
+            };
+            let done = channels.add(dx_left, dy, &taps, 2);
+            for (i, dy) in dy.into_iter().enumerate() {
+                for (j, x) in [x_right, x_here, x_left].into_iter().enumerate() {
+                    sums[KERNEL * i + j] = simd.mul_add_e_f32s(x, dy, sums[KERNEL * i + j]);
+                }
+            }
+            if w > start + 1 {
+                let passes = simd.less_than_f32s(zero, x_left);
+                let dx = if self.relu { simd.select_f32s(passes, done, zero) } else { done };
+                channels.store(self.dx, w - 2, dx);
+            }
+            (dx_left, dx_here) = (channels.add(dx_here, dy, &taps, 1), channels.add(zero, dy, &taps, 0));
+            (x_left, x_here) = (x_here, x_right);
+            x_right = if w + 1 < end { channels.load_rectified(self.x, w + 1, self.relu) } else { zero };
+        }
+        for (tap, sum) in sums.into_iter().enumerate() {
+            channels.store(self.sums, tap, sum);
+        }
     }
 }
 
@@ -268,14 +322,13 @@ mod tests {
             for relu in [false, true] {
                 let rectified: Vec<f32> = x.iter().map(|&x| if relu { x.max(0.0) } else { x }).collect();
                 // The map is linear in the taps: ⟨dy, depthwise(x, unit)⟩ is that tap's gradient.
-                let dtaps = depthwise_backward_taps(&x, shape, relu, &dy);
+                let (dx, dtaps) = depthwise_backward(&x, shape, &taps, relu, &dy);
                 for index in [0, taps.len() / 2, taps.len() - 1] {
                     let mut unit = vec![0.0; taps.len()];
                     unit[index] = 1.0;
                     assert!((dtaps[index] - dot(&oracle(&rectified, shape, &unit), &dy)).abs() < 1e-5, "{index}");
                 }
                 // And in the rectified input, where the ReLU lets it pass.
-                let dx = depthwise_backward_input(&x, shape, &taps, relu, &dy);
                 for index in [0, x.len() / 2, x.len() - 1] {
                     let mut unit = vec![0.0; x.len()];
                     unit[index] = if relu && x[index] <= 0.0 { 0.0 } else { 1.0 };

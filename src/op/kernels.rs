@@ -180,11 +180,10 @@ impl Differentiable<3> for Separable {
             Ok(backward_weight(&product_input, &dproduct, outputs))
         })?;
         let ddepthwise = backward_input(hweight.values()?, &dproduct, outputs);
-        let dtaps = wanted(depthwise, || {
-            let dtaps = kernel::depthwise_backward_taps(x_values, shape, relu, &ddepthwise);
-            Tensor::from_vec(dtaps, taps.dims(), taps.device())?.t()?.flatten_all()?.to_vec1()
-        })?;
-        let dx = wanted(x, || Ok(kernel::depthwise_backward_input(x_values, shape, taps_values, relu, &ddepthwise)))?;
+        let (dx, dtaps) = kernel::depthwise_backward(x_values, shape, taps_values, relu, &ddepthwise);
+        let dtaps =
+            wanted(depthwise, || Tensor::from_vec(dtaps, taps.dims(), taps.device())?.t()?.flatten_all()?.to_vec1())?;
+        let dx = wanted(x, || Ok(dx))?;
         Ok([dx, dtaps, dweight])
     }
 }
