@@ -8,6 +8,7 @@ use candle_core::Device;
 
 use crate::dataset::Input;
 use crate::head::Head;
+use crate::image::Preprocessing;
 use crate::network::{self, FeatureExtractor};
 use crate::weights::{
     Checkpoint, HeadMetadata, Source,
@@ -22,6 +23,15 @@ pub struct Classifier {
     metadata: HeadMetadata,
 }
 
+/// What a classifier is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub backbone: Checkpoint,
+    pub head: Head,
+    pub metadata: HeadMetadata,
+    pub preprocessing: Preprocessing,
+}
+
 /// A class and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prediction {
@@ -30,8 +40,8 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-impl Classifier {
-    /// The classifier that `model` holds, with the backbone it names where it has none of its own.
+impl Parts {
+    /// Those of the classifier that `model` holds, with the backbone it names where it has none of its own.
     ///
     /// # Errors
     /// If the model has no head, or its backbone can't be had or is another than it was trained on.
@@ -48,10 +58,18 @@ impl Classifier {
             "{origin}: names {named} classes ({ids} ids), its head has {}; convert it again with --class-names",
             head.classes()?
         );
-        let backbone = if model.has_backbone() { None } else { Some(load_backbone(&model, hub, progress)?) };
         let preprocessing = model.metadata.preprocessing;
-        let extractor =
-            FeatureExtractor::new(backbone.as_ref().unwrap_or(&model), preprocessing, metadata.pool, device)?;
+        let backbone = if model.has_backbone() { model } else { load_backbone(&model, hub, progress)? };
+        Ok(Self { backbone, head, metadata, preprocessing })
+    }
+}
+
+impl Classifier {
+    /// # Errors
+    /// If the backbone is incomplete.
+    pub fn new(parts: Parts, device: &Device) -> Result<Self> {
+        let Parts { backbone, head, metadata, preprocessing } = parts;
+        let extractor = FeatureExtractor::new(&backbone, preprocessing, metadata.pool, device)?;
         Ok(Self { extractor, head, metadata })
     }
 
@@ -72,8 +90,7 @@ impl Classifier {
 
     /// Index of the class that has this name, or this WordNet id.
     pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
-        let find = |names: &[String]| names.iter().position(|name| name == name_or_id);
-        find(self.class_names()).or_else(|| find(self.class_ids()?))
+        self.metadata.find_class(name_or_id)
     }
 
     /// Reads and classifies `inputs` a batch at a time. `consume` gets each batch, in order, with

@@ -4,6 +4,7 @@ mod bench;
 mod classify;
 mod convert;
 mod evaluate;
+mod explain;
 mod extract_features;
 mod finetune;
 mod info;
@@ -66,6 +67,7 @@ enum Command {
     Finetune(Box<finetune::Finetune>),
     LrFind(Box<lr_find::LrFind>),
     Evaluate(evaluate::Evaluate),
+    Explain(explain::Explain),
     Convert(convert::Convert),
     #[command(subcommand)]
     Weights(weights::Weights),
@@ -138,6 +140,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::Finetune(command) => command.run(&context),
         Command::LrFind(command) => command.run(&context),
         Command::Evaluate(command) => command.run(&context),
+        Command::Explain(command) => command.run(&context),
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),
         Command::Info(command) => command.run(&context),

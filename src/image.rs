@@ -7,6 +7,7 @@
 
 mod augment;
 mod decode;
+mod heat;
 mod jpeg;
 mod preprocess;
 mod resample;
@@ -14,9 +15,10 @@ mod sheet;
 
 pub use augment::{Augmentation, generator};
 pub use decode::{EXTENSIONS, decode, read};
+pub use heat::{Window, overlaid};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
-pub use sheet::{contact_sheet, png};
+pub use sheet::{contact_sheet, fitting, png};
 
 /// A picture as a viewer shows it: turned upright, RGB, transparency dropped.
 #[derive(Clone, PartialEq, Eq)]

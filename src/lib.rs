@@ -8,7 +8,7 @@
 //! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
-//! [`cli`] → [`train`], [`evaluate`] → [`features`], [`classifier`], [`reference`] → [`network`],
+//! [`cli`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] → [`network`],
 //! [`head`], [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
 //! [`kernel`] → [`architecture`], [`convention`]
 //!
@@ -22,6 +22,7 @@ pub mod convention;
 pub mod dataset;
 pub mod engine;
 pub mod evaluate;
+pub mod explain;
 pub mod features;
 pub mod head;
 pub mod image;

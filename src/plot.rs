@@ -6,6 +6,7 @@
 //! machine is read.
 
 mod axis;
+mod caption;
 mod legend;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use kuva::render::plots::Plot;
 use kuva::render::render::{Primitive, Scene};
 
 use axis::{Axis, drawable};
+pub use caption::caption;
+use text::ROOM;
 
 /// Panels side by side, with one legend below them.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +126,7 @@ impl Chart {
         let mut entries = Vec::new();
         for panel in panels {
             entries.extend(panel.curves.iter().map(|curve| legend::Entry {
-                name: text::fitting(&curve.name, legend::SIZE),
+                name: text::fitting(&curve.name, legend::SIZE, ROOM),
                 color: color(curve),
                 width: CURVE_WIDTH,
                 dashes: curve.dashed.then_some(DASHES),
@@ -131,7 +134,7 @@ impl Chart {
         }
         for panel in panels {
             entries.extend(panel.marks.iter().map(|mark| legend::Entry {
-                name: text::fitting(&mark.label, legend::SIZE),
+                name: text::fitting(&mark.label, legend::SIZE, ROOM),
                 color: MARK_COLOR,
                 width: MARK_WIDTH,
                 dashes: Some(dashes(mark)),
@@ -183,7 +186,7 @@ impl Panel {
             .with_y_axis_max(y.max)
             .with_y_tick_step(y.step)
             .with_y_tick_format(TickFormat::Custom(Arc::new(move |value| y.label(value))));
-        let shown = |name: &str| Some(text::fitting(name, TITLE_SIZE)).filter(|name| !name.is_empty());
+        let shown = |name: &str| Some(text::fitting(name, TITLE_SIZE, ROOM)).filter(|name| !name.is_empty());
         layout.title_size = TITLE_SIZE;
         layout.title = shown(&self.title);
         layout.subtitle = shown(&self.y_label);

@@ -30,7 +30,7 @@ pub use model::Model;
 pub use optimizer::OptimizerKind;
 pub use range_test::{Probe, Range, range_test, suggestion};
 pub use recipe::Recipe;
-pub use run::{Arguments, RUNS, Run};
+pub use run::{Arguments, CURVES, RUNS, Run};
 pub use schedule::Schedule;
 pub use settings::{BatchNormMode, ClassWeight, Monitor, Settings, Unfreeze};
 pub use source::Source;

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::Context;
 use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, Parts};
 use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::Interpolation;
@@ -52,11 +52,16 @@ pub struct ClassifierArguments {
 impl ClassifierArguments {
     /// Loads the classifier, with its backbone where it is a head alone.
     pub fn open(&self, context: &Context) -> Result<Classifier> {
+        Classifier::new(self.open_parts(context)?, &context.device)
+    }
+
+    /// What the classifier is made of.
+    pub fn open_parts(&self, context: &Context) -> Result<Parts> {
         let checkpoint = load_classifier(&self.model, context, self.convention)?;
         let bar = context.terminal.download("backbone");
-        let classifier = Classifier::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
+        let parts = Parts::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
         bar.finish_and_clear();
-        Ok(classifier)
+        Ok(parts)
     }
 }
 

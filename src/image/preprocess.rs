@@ -8,8 +8,8 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Picture;
 use super::resample::{Axis, Interpolation, resize, resize_window};
+use super::{Picture, Window};
 use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
 use crate::convention::Convention;
 
@@ -78,23 +78,38 @@ impl Preprocessing {
         match self.convention {
             Convention::Keras => resize(picture, self.size, self.size, self.interpolation),
             Convention::Timm => {
-                let (width, height) = self.timm_size(picture);
-                let columns = self.centre(picture.width, width);
-                let rows = self.centre(picture.height, height);
+                let (columns, rows) = self.timm_axes(picture.width, picture.height);
                 resize_window(picture, columns, rows, self.interpolation)
             }
         }
     }
 
+    /// The part of a picture of this size that the network sees.
+    pub fn window(&self, width: usize, height: usize) -> Window {
+        let (left, top, seen_width, seen_height) = match self.convention {
+            Convention::Keras => (0.0, 0.0, 1.0, 1.0),
+            Convention::Timm => {
+                let (columns, rows) = self.timm_axes(width, height);
+                let share = |axis: Axis| (axis.start as f64 / axis.to as f64, axis.count as f64 / axis.to as f64);
+                let ((left, seen_width), (top, seen_height)) = (share(columns), share(rows));
+                (left, top, seen_width, seen_height)
+            }
+        };
+        let (width, height) = (width as f64, height as f64);
+        Window { left: left * width, top: top * height, width: seen_width * width, height: seen_height * height }
+    }
+
+    /// timm's crop of a picture of this size: its columns and rows.
+    fn timm_axes(&self, width: usize, height: usize) -> (Axis, Axis) {
+        let (to_width, to_height) = self.timm_size(width, height);
+        (self.centre(width, to_width), self.centre(height, to_height))
+    }
+
     /// The size before the crop: the shorter side given, the longer one in proportion, rounded down.
-    fn timm_size(&self, picture: &Picture) -> (usize, usize) {
+    fn timm_size(&self, width: usize, height: usize) -> (usize, usize) {
         let shorter = (self.size as f64 / TIMM_CROP_SHARE).floor() as usize;
         let longer = |long: usize, short: usize| ((shorter * long) as f64 / short as f64) as usize;
-        if picture.width <= picture.height {
-            (shorter, longer(picture.height, picture.width))
-        } else {
-            (longer(picture.width, picture.height), shorter)
-        }
+        if width <= height { (shorter, longer(height, width)) } else { (longer(width, height), shorter) }
     }
 
     /// The middle `size` pixels; a half is rounded to the even neighbour, as Python's `round` does.

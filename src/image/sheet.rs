@@ -4,7 +4,7 @@ use ::image::codecs::png::PngEncoder;
 use ::image::{ExtendedColorType, ImageEncoder};
 use anyhow::{Context, Result};
 
-use super::Picture;
+use super::{Interpolation, Picture, resize};
 
 /// White pixels between two tiles.
 const GAP: usize = 4;
@@ -29,6 +29,19 @@ pub fn contact_sheet(pictures: &[Picture], columns: usize) -> Picture {
         }
     }
     Picture { width, height, pixels }
+}
+
+/// The picture, made smaller if a side is longer than `side`.
+///
+/// # Panics
+/// If the picture has no pixels or `side` is 0.
+pub fn fitting(picture: &Picture, side: usize) -> Picture {
+    let longest = picture.width.max(picture.height);
+    if longest <= side {
+        return picture.clone();
+    }
+    let scaled = |length: usize| (length * side).div_ceil(longest);
+    resize(picture, scaled(picture.width), scaled(picture.height), Interpolation::Bicubic)
 }
 
 /// The picture as the bytes of a PNG file.

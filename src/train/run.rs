@@ -174,7 +174,7 @@ impl Run {
             |name: &str, bytes: &[u8]| output::write_atomically(&self.folder.join(name), Existing::Replace, bytes);
         write("results.csv", &writer.into_inner()?)?;
         let chart = curves(history);
-        write("curves.svg", chart.svg().as_bytes())?;
+        write(CURVES, chart.svg().as_bytes())?;
         write("curves.png", &chart.png()?)
     }
 
@@ -188,6 +188,8 @@ impl Run {
     }
 }
 
+/// Loss and accuracy over the epochs, in the folder of a run.
+pub const CURVES: &str = "curves.svg";
 const ARGUMENTS: &str = "args.toml";
 const TRAINING: &str = "training";
 const VALIDATION: &str = "validation";

@@ -42,6 +42,14 @@ pub struct HeadMetadata {
     pub dropout: Vec<f32>,
 }
 
+impl HeadMetadata {
+    /// Index of the class that has this name, or this WordNet id.
+    pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
+        let find = |names: &[String]| names.iter().position(|name| name == name_or_id);
+        find(&self.class_names).or_else(|| find(self.class_ids.as_deref()?))
+    }
+}
+
 /// How the last feature map becomes a feature vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

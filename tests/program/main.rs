@@ -2,6 +2,7 @@
 
 mod classify;
 mod evaluate;
+mod explain;
 mod extract_features;
 mod finetune;
 mod finetune_network;

@@ -10,6 +10,7 @@ out of ../../../weights, so the references hold for the very numbers that the te
                                      77 and 84 make the max-pools see even and odd, unequal sizes.
     gradients.safetensors            with timm: gradients of Σ features · `direction` for two patches, with the
                                      batch norms frozen and in training; see gradients() for what is kept.
+    gradcam.safetensors              with timm: Grad-CAM of samples/chelsea.png at 299, see gradcam().
     features-CONVENTION.safetensors  `features` [1,2048] of samples/chelsea.png, from the file on:
                                      Pillow's decoding and resampling, and the framework's own transform.
 """
@@ -147,7 +148,62 @@ def timm():
     save("timm", kept, features)
     for hook in hooks:
         hook.remove()
+    gradcam(network, picture)
+    # Last: it moves the running averages.
     gradients(network)
+
+
+def gradcam(network, picture):
+    """`input` [1,299,299,3] as 8-bit RGB, and `HEAD/LAYER/CLASS` [h,w]: Grad-CAM without its ReLU for the logit of
+    a class of two heads, at the outputs of Keras' blocks 13 and 14. `dense` is the bundled cats-vs-dogs head, whose
+    single logit speaks for class 1 and against class 0; `linear` has three classes with the weights `linear.weight`
+    [3,2048] and `linear.bias` [3] kept here."""
+    import torch
+
+    head = {name: torch.from_numpy(value.astype("float32"))
+            for name, value in load_file(ROOT / "weights/cats-vs-dogs.safetensors").items()}
+    random = np.random.default_rng(11)
+    linear = {"weight": (random.standard_normal((3, 2048)) * 0.05).astype("float32"),
+              "bias": random.standard_normal(3).astype("float32")}
+    pixels = ((picture.numpy() + 1.0) * 127.5).round().clip(0, 255).astype("uint8")
+    kept = {"input": np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), "linear.weight": linear["weight"],
+            "linear.bias": linear["bias"]}
+
+    def dense(features):
+        hidden = len([name for name in head if name.startswith("head.") and name.endswith(".weight")])
+        for index in range(hidden):
+            features = torch.relu(features @ head[f"head.{index}.weight"].T + head[f"head.{index}.bias"])
+        logit = (features @ head["fc.weight"].T + head["fc.bias"])[0, 0]
+        return [-logit, logit]
+
+    def linear_head(features):
+        logits = features @ torch.from_numpy(linear["weight"]).T + torch.from_numpy(linear["bias"])
+        return list(logits[0])
+
+    activations = {}
+
+    def keep(name):
+        def hook(_module, _inputs, output):
+            output.retain_grad()
+            activations[name] = output
+            # A copy: the network's later ReLUs work in place.
+            return output.clone()
+        return hook
+
+    network.eval()
+    hooks = [network.block12.register_forward_hook(keep("block13")), network.act4.register_forward_hook(keep("block14"))]
+    x = (torch.from_numpy(pixels.astype("float32")) / 127.5 - 1.0).requires_grad_()
+    for name, function, classes in [("dense", dense, 2), ("linear", linear_head, 3)]:
+        for index in range(classes):
+            features = network.forward_features(x).mean(dim=(2, 3))
+            network.zero_grad()
+            function(features)[index].backward()
+            for layer, activation in activations.items():
+                weights = activation.grad.mean(dim=(2, 3), keepdim=True)
+                kept[f"{name}/{layer}/{index}"] = (weights * activation).sum(dim=1)[0].detach().numpy().copy()
+    for hook in hooks:
+        hook.remove()
+    save_file(kept, HERE / "gradcam.safetensors")
 
 
 def gradients(network):

@@ -1,0 +1,218 @@
+//! `xcept explain`: where in the pictures a classifier looks.
+
+mod names;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::model::ClassifierArguments;
+use super::{Context, Status, WrongUsage};
+use crate::classifier::{Parts, Prediction};
+use crate::dataset::{self, Input};
+use crate::explain::{Explained, Explainer};
+use crate::image::{self, Picture};
+use crate::output::{self, Existing};
+use crate::weights::HeadMetadata;
+use crate::{interrupt, plot, terminal};
+
+/// Show where in pictures a classifier looks
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Pictures and folders (with all below them)
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    classifier: ClassifierArguments,
+    /// Folder for the pictures with their heat maps, NAME.png for each picture; made if it is not there
+    #[arg(long, short, value_name = "DIR", required_unless_present = "show")]
+    output: Option<PathBuf>,
+    /// What speaks for this class, by name or WordNet id [default: the likeliest of each picture]
+    #[arg(long, value_name = "NAME")]
+    class: Option<String>,
+    /// Block whose output is weighed
+    #[arg(long, default_value = "block14")]
+    layer: Layer,
+    /// All pictures small on one sheet, grid.png, instead of a file for each
+    #[arg(long, requires = "output")]
+    grid: bool,
+    /// Show the pictures on the terminal, as well as it can
+    #[arg(long)]
+    show: bool,
+    /// Replace files that exist
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// The blocks that see enough of the picture to speak for a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    Block13,
+    Block14,
+}
+
+impl Layer {
+    /// Keras' number.
+    fn block(self) -> usize {
+        match self {
+            Layer::Block13 => 13,
+            Layer::Block14 => 14,
+        }
+    }
+}
+
+/// A line of JSON on stdout.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    model: &'a str,
+    label: &'a str,
+    probability: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+}
+
+/// Name of the sheet.
+const GRID: &str = "grid.png";
+const GRID_COLUMNS: usize = 4;
+/// Longest side of a picture on the sheet, in pixels.
+const GRID_SIDE: usize = 320;
+/// A sheet of more pictures would be larger than viewers open.
+const MOST_ON_GRID: usize = 400;
+
+impl Explain {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        let inputs = dataset::list(&self.paths)?;
+        self.check(inputs.len())?;
+        let outputs = self.outputs(&inputs)?;
+        let parts = self.classifier.open_parts(context)?;
+        let class = self.class.as_deref().map(|name| find_class(name, &parts)).transpose()?;
+        let metadata = parts.metadata.clone();
+        let explainer = Explainer::new(parts, self.layer.block(), &context.device)?;
+
+        let bar = context.terminal.progress(inputs.len(), "pictures");
+        interrupt::install()?;
+        let (mut tiles, mut unreadable) = (Vec::new(), 0);
+        for (index, input) in inputs.iter().enumerate() {
+            interrupt::check(|| "the pictures so far have been written".to_owned())?;
+            let path = input.name();
+            let explained = image::read(&input.path).and_then(|bytes| explainer.overlay(&bytes, self.side(), class));
+            // A bar and results may share a terminal.
+            bar.suspend(|| {
+                match explained {
+                    Ok(explained) => tiles.extend(self.keep(&path, explained, outputs.get(index), &metadata)?),
+                    Err(error) => {
+                        unreadable += 1;
+                        terminal::warn(format_args!("{}: {error:#}", terminal::printable(&path)));
+                    }
+                }
+                anyhow::Ok(())
+            })?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if let (Some(sheet), false) = (outputs.first(), tiles.is_empty()) {
+            self.write(sheet, &image::contact_sheet(&tiles, GRID_COLUMNS.min(tiles.len())))?;
+        }
+        Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    fn check(&self, pictures: usize) -> Result<()> {
+        if self.show && !std::io::stdout().is_terminal() {
+            bail!(WrongUsage("--show needs a terminal to show pictures on; pass -o DIR to write them".to_owned()));
+        }
+        if self.grid && pictures > MOST_ON_GRID {
+            bail!(WrongUsage(format!(
+                "--grid holds {MOST_ON_GRID} pictures, not {pictures}; name fewer, or leave --grid out"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sides that a photograph needs: written at its own size, shown and put on a sheet it is small.
+    fn side(&self) -> usize {
+        if self.grid || self.output.is_none() { GRID_SIDE } else { usize::MAX }
+    }
+
+    /// Writes, shows and tells what was found; returns the picture if it is to go on the sheet.
+    fn keep(
+        &self,
+        path: &str,
+        explained: Explained,
+        output: Option<&PathBuf>,
+        metadata: &HeadMetadata,
+    ) -> Result<Option<Picture>> {
+        let Explained { overlaid, prediction: Prediction { class, probability }, .. } = explained;
+        let label = &metadata.class_names[class];
+        let caption = format!("{label}  {}", terminal::percent(probability.into()));
+        let small = || with_caption(&image::fitting(&overlaid, GRID_SIDE), &caption);
+        if self.show {
+            show(&small()?)?;
+        }
+        if let (Some(output), false) = (output, self.grid) {
+            self.write(output, &with_caption(&overlaid, &caption)?)?;
+        }
+        let output = output.map(|output| output.display().to_string());
+        print(&Line { path, model: &metadata.name, label, probability, output })?;
+        self.grid.then(small).transpose()
+    }
+
+    fn write(&self, path: &Path, picture: &Picture) -> Result<()> {
+        output::write_atomically(path, Existing::of(self.overwrite), &image::png(picture)?)
+    }
+
+    /// The file of each picture, or the sheet's for all of them; the folder is there afterwards.
+    fn outputs(&self, inputs: &[Input]) -> Result<Vec<PathBuf>> {
+        let Some(folder) = &self.output else { return Ok(Vec::new()) };
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: no such folder, and it cannot be made", folder.display()))?;
+        let outputs: Vec<PathBuf> = if self.grid {
+            inputs.iter().map(|_| folder.join(GRID)).collect()
+        } else {
+            names::distinct(inputs.iter().map(|input| input.path.as_path())).map(|name| folder.join(name)).collect()
+        };
+        for output in &outputs {
+            output::refuse_unwritable(output, Existing::of(self.overwrite))?;
+            output::refuse_input(output, inputs.iter().map(|input| input.path.as_path()))?;
+        }
+        Ok(outputs)
+    }
+}
+
+fn find_class(name: &str, parts: &Parts) -> Result<usize> {
+    let unknown = || WrongUsage(format!("--class {name}: no class of {}; see `xcept info MODEL`", parts.metadata.name));
+    Ok(parts.metadata.find_class(name).ok_or_else(unknown)?)
+}
+
+/// The picture above a line of text.
+fn with_caption(picture: &Picture, line: &str) -> Result<Picture> {
+    let mut captioned = picture.clone();
+    let strip = plot::caption(line, picture.width)?;
+    captioned.pixels.extend(strip.pixels);
+    captioned.height += strip.height;
+    Ok(captioned)
+}
+
+fn print(line: &Line) -> Result<()> {
+    if std::io::stdout().is_terminal() {
+        let output = line.output.as_deref().map_or(String::new(), |output| format!("  {output}"));
+        let (path, share) = (terminal::printable(line.path), terminal::percent(line.probability.into()));
+        terminal::result(format_args!("{path}  {}  {share}{output}", line.label))?;
+    } else {
+        terminal::result(serde_json::to_string(line)?)?;
+    }
+    Ok(std::io::stdout().flush()?)
+}
+
+/// Draws a picture on the terminal: by the protocol of Kitty, iTerm or Sixel where it has one, otherwise in
+/// half blocks.
+fn show(picture: &Picture) -> Result<()> {
+    let (width, height) = (u32::try_from(picture.width)?, u32::try_from(picture.height)?);
+    let buffer = ::image::RgbImage::from_raw(width, height, picture.pixels.clone()).context("a picture's pixels")?;
+    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
+    viuer::print(&buffer.into(), &config).context("the terminal shows no pictures; pass -o DIR to write them")?;
+    Ok(())
+}
