@@ -1,8 +1,10 @@
 //! The command line: what each subcommand is called with, and what it ends with.
 
+mod audit;
 mod bench;
 mod classify;
 mod convert;
+mod data;
 mod evaluate;
 mod explain;
 mod extract_features;
@@ -68,6 +70,7 @@ enum Command {
     LrFind(Box<lr_find::LrFind>),
     Evaluate(evaluate::Evaluate),
     Explain(explain::Explain),
+    Audit(audit::Audit),
     Convert(convert::Convert),
     #[command(subcommand)]
     Weights(weights::Weights),
@@ -141,6 +144,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::LrFind(command) => command.run(&context),
         Command::Evaluate(command) => command.run(&context),
         Command::Explain(command) => command.run(&context),
+        Command::Audit(command) => command.run(&context),
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),
         Command::Info(command) => command.run(&context),

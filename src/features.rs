@@ -148,6 +148,17 @@ impl Features {
         })
     }
 
+    /// Passes if every feature is a number.
+    ///
+    /// # Errors
+    /// Names the first picture of which one is not.
+    pub fn ensure_finite(&self) -> Result<()> {
+        match self.rows.iter().find(|row| !row.values.iter().all(|value| value.is_finite())) {
+            Some(row) => bail!("`{}` has a feature that is not a number; extract the features again", row.path),
+            None => Ok(()),
+        }
+    }
+
     fn checked(self) -> Result<Self> {
         self.pipeline.preprocessing.check()?;
         let elements = self.pipeline.row_elements();
@@ -189,10 +200,12 @@ impl Index {
         }
     }
 
-    /// Joins the index with the rows' values and classes, a negative class being none.
-    fn with(self, values: &[f32], labels: &[i64]) -> Result<Features> {
+    /// Joins the index with the rows' values, float32 in little-endian bytes, and classes, a negative class being
+    /// none. Row by row: of many pictures a further copy would not fit into memory beside the file's bytes.
+    fn with(self, values: &[u8], labels: &[i64]) -> Result<Features> {
         self.pipeline.preprocessing.check()?;
         let (count, elements) = (self.paths.len(), self.pipeline.row_elements());
+        let (values, _) = values.as_chunks::<{ size_of::<f32>() }>();
         ensure!(values.len() == count * elements, "{} features for {count} paths", values.len());
         ensure!(
             labels.len() == count && self.sha256.len() == count && self.splits.len() == count,
@@ -204,7 +217,7 @@ impl Index {
             sha256,
             split,
             class: usize::try_from(*label).ok(),
-            values: values.to_vec(),
+            values: values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
         });
         Ok(Features { rows: rows.collect(), pipeline: self.pipeline, class_names: self.class_names })
     }

@@ -8,6 +8,8 @@
 mod augment;
 mod decode;
 mod heat;
+mod facts;
+mod fingerprint;
 mod jpeg;
 mod preprocess;
 mod resample;
@@ -16,6 +18,8 @@ mod sheet;
 pub use augment::{Augmentation, generator};
 pub use decode::{EXTENSIONS, decode, read};
 pub use heat::{Window, overlaid};
+pub use facts::Facts;
+pub use fingerprint::{Fingerprint, Likeness};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
 pub use sheet::{contact_sheet, fitting, png};

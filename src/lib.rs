@@ -8,13 +8,15 @@
 //! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
-//! [`cli`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] → [`network`],
-//! [`head`], [`dataset`] → [`engine`], [`xception`] → [`weights`] → [`image`], [`labels`] → [`op`] →
+//! [`cli`] → [`audit`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] →
+//! [`network`], [`head`], [`dataset`], [`similarity`] → [`engine`], [`xception`] → [`weights`] → [`image`],
+//! [`labels`] → [`op`] →
 //! [`kernel`] → [`architecture`], [`convention`]
 //!
 //! Beside them stand [`batches`], [`interrupt`], [`output`], [`plot`] and [`terminal`], which know no network.
 
 pub mod architecture;
+pub mod audit;
 pub mod batches;
 pub mod classifier;
 pub mod cli;
@@ -34,6 +36,7 @@ pub mod op;
 pub mod output;
 pub mod plot;
 pub mod reference;
+pub mod similarity;
 pub mod terminal;
 pub mod train;
 pub mod weights;

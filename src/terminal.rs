@@ -89,6 +89,21 @@ pub fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) 
     }
 }
 
+/// A table below a blank line and its title, or nothing if it has no rows.
+///
+/// # Errors
+/// If `file` cannot be written.
+pub fn section(file: &mut dyn Write, title: &str, table: Table) -> std::io::Result<()> {
+    if table.row_count() == 0 {
+        return Ok(());
+    }
+    writeln!(file)?;
+    if !title.is_empty() {
+        writeln!(file, "{title}")?;
+    }
+    writeln!(file, "{}", table.trim_fmt())
+}
+
 /// `22855952` as `22,855,952`.
 pub fn thousands(number: usize) -> String {
     let digits = number.to_string();

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use super::training::{self, DataArguments, SettingsArguments};
+use super::data::DataArguments;
+use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage};
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
@@ -87,7 +88,7 @@ impl Finetune {
             output::refuse_unwritable(output, existing)?;
             output::refuse_input(output, self.inputs())?;
         }
-        let (features, has_unreadable) = self.data.features(&settings, self.overwrite, context)?;
+        let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
         let named = || self.data.data.display().to_string();
         let data = Data::new(&features, settings.val, settings.seed).with_context(named)?;
         if settings.unfreeze != Unfreeze::Nothing {
@@ -148,7 +149,7 @@ impl Finetune {
         if self.data.data.is_dir() {
             self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline);
         }
-        let (features, has_unreadable) = self.data.features(&arguments.settings, true, context)?;
+        let (features, has_unreadable) = training::features(&self.data, &arguments.settings, true, context)?;
         let data = Data::new(&features, arguments.settings.val, arguments.settings.seed)?;
         let data_name = arguments.data.display();
         ensure!(

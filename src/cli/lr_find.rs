@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::Args;
 
-use super::training::{self, DataArguments, SettingsArguments};
+use super::data::DataArguments;
+use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage};
 use crate::architecture::FEATURES;
 use crate::output::{self, Existing};
@@ -62,7 +63,7 @@ impl LrFind {
         }
         let existing = Existing::of(self.overwrite);
         output::refuse_unwritable(&self.output, existing)?;
-        let (features, has_unreadable) = self.data.features(&settings, self.overwrite, context)?;
+        let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
         let data =
             Data::new(&features, settings.val, settings.seed).with_context(|| self.data.data.display().to_string())?;
         output::refuse_input(&self.output, features.rows.iter().map(|row| Path::new(&row.path)))?;

@@ -1,20 +1,19 @@
-//! What the training commands have in common: their settings, and the way from a folder to examples.
+//! What the training commands have in common: their settings, and the way from features to examples.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::model::{self, PipelineArguments};
-use super::{Context, WrongUsage, extract_features};
+use super::data::DataArguments;
+use super::{Context, WrongUsage, model};
 use crate::dataset::Dataset;
-use crate::features::{Extraction, Features, Pipeline};
+use crate::features::{Features, Pipeline};
 use crate::image::Augmentation;
 use crate::train::{
     self, BatchNormMode, Below, ClassWeight, Monitor, OptimizerKind, Recipe, Schedule, Settings, Unfreeze,
 };
-use crate::weights::{self, Checkpoint, Pool, Source};
-use crate::{network, output};
+use crate::weights::{Checkpoint, Source};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HeadKind {
@@ -185,69 +184,21 @@ impl SettingsArguments {
     }
 }
 
-/// Where the examples come from.
-#[derive(Debug, Args)]
-pub struct DataArguments {
-    /// A folder of class folders, or a features file
-    #[arg(value_name = "DATA", default_value = "features.safetensors")]
-    pub data: PathBuf,
-    /// Where features of a folder are kept for the next run [default: xcept's cache folder]
-    #[arg(long, value_name = "FILE")]
-    pub features: Option<PathBuf>,
-    #[command(flatten)]
-    pub pipeline: PipelineArguments,
-}
-
-impl DataArguments {
-    pub fn check(&self) -> Result<(), WrongUsage> {
-        if let (true, Some(option)) = (self.data.is_file(), self.pipeline.first_given()) {
-            let data = self.data.display();
-            let text = format!("{option}: the features in {data} are made already; pass their folder instead");
-            return Err(WrongUsage(text));
-        }
-        Ok(())
-    }
-
-    /// Features from the file, or of the folder's pictures; and whether some could not be read.
-    pub fn features(&self, settings: &Settings, overwrite: bool, context: &Context) -> Result<(Features, bool)> {
-        let (features, has_unreadable) = if self.data.is_file() {
-            (Features::read(&self.data)?, false)
-        } else {
-            self.extract(settings, overwrite, context)?
-        };
-        ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
-        Ok((features, has_unreadable))
-    }
-
-    fn extract(&self, settings: &Settings, overwrite: bool, context: &Context) -> Result<(Features, bool)> {
-        if !self.data.is_dir() {
-            bail!(
-                "{}: no such file or folder; pass a folder of class folders, or make a features file with \
-                 `xcept extract-features`",
-                self.data.display()
-            );
-        }
-        let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
-        // What will not do is told before the features are computed.
+/// Features to train on, of the data's own folders or shared out by the settings; and whether some pictures could
+/// not be read.
+pub fn features(
+    data: &DataArguments,
+    settings: &Settings,
+    overwrite: bool,
+    context: &Context,
+) -> Result<(Features, bool)> {
+    let check = |dataset: &Dataset| {
         let labels = dataset.inputs.iter().map(|input| (input.split, input.class));
-        train::assign(&dataset.class_names, labels, settings.val, settings.seed)
-            .with_context(|| self.data.display().to_string())?;
-        let (_, pipeline, extractor) = self.pipeline.open(context)?;
-        let output = match &self.features {
-            Some(file) => file.clone(),
-            None => cached_features(&self.data, &pipeline)?,
-        };
-        context.terminal.note(format_args!("features are kept in {}", output.display()));
-        let extraction = Extraction {
-            dataset: &dataset,
-            pipeline,
-            output: &output,
-            batch_size: network::batch_size(),
-            overwrite: overwrite || self.features.is_none(),
-        };
-        let outcome = extract_features::extract(&extraction, &extractor, context)?;
-        Ok((outcome.features, !outcome.unreadable.is_empty()))
-    }
+        let assigned = train::assign(&dataset.class_names, labels, settings.val, settings.seed);
+        assigned.map(drop).with_context(|| data.data.display().to_string())
+    };
+    let (features, unreadable) = data.features(check, overwrite, context)?;
+    Ok((features, !unreadable.is_empty()))
 }
 
 /// The backbone that made the features, where it is at hand or `is_needed`.
@@ -289,14 +240,4 @@ pub fn fill(below: &mut Below, context: &Context) -> Result<()> {
         context.terminal.note(format_args!("activations are kept in {} ({gigabytes:.1} GB)", path.display()));
     }
     Ok(())
-}
-
-/// A file in the user's cache folder for this folder of pictures and this pipeline.
-fn cached_features(data: &Path, pipeline: &Pipeline) -> Result<PathBuf> {
-    let data = data.canonicalize().with_context(|| data.display().to_string())?;
-    let key = format!("{} {}", data.display(), serde_json::to_string(pipeline)?);
-    let digest = weights::Digest::of_bytes(key.as_bytes());
-    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let folder = output::cache_folder("features")?;
-    Ok(folder.join(format!("{name}-{}.safetensors", digest.short())))
 }

@@ -44,10 +44,11 @@ fn write(descr: &str, shape: &[usize], data: impl Iterator<Item = u8>) -> Vec<u8
     bytes
 }
 
-pub fn read_f32(bytes: &[u8]) -> Result<Vec<f32>> {
+/// The values' bytes as they lie in the file.
+pub fn read_f32(bytes: &[u8]) -> Result<&[u8]> {
     let (descr, data) = split(bytes)?;
     ensure!(descr == "<f4", "an array of {descr}, expected <f4");
-    Ok(data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    Ok(data)
 }
 
 pub fn read_i64(bytes: &[u8]) -> Result<Vec<i64>> {

@@ -38,7 +38,7 @@ pub fn write(features: &Features, file: &mut dyn Write) -> Result<()> {
 
 pub fn read(bytes: &[u8]) -> Result<Features> {
     let mut archive = ZipArchive::new(Cursor::new(bytes))?;
-    let values = npy::read_f32(&entry(&mut archive, "features")?)?;
+    let values = entry(&mut archive, "features")?;
     let labels = npy::read_i64(&entry(&mut archive, "labels")?)?;
     let mut text = |name| npy::read_text(&entry(&mut archive, name)?).with_context(|| format!("`{name}`"));
     let pipeline = text("pipeline")?;
@@ -58,7 +58,7 @@ pub fn read(bytes: &[u8]) -> Result<Features> {
             .map(|digest| serde_json::from_value(digest.into()))
             .collect::<Result<_, _>>()?,
     };
-    index.with(&values, &labels)
+    index.with(npy::read_f32(&values)?, &labels)
 }
 
 fn entry(archive: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result<Vec<u8>> {

@@ -58,7 +58,6 @@ pub fn read(bytes: &[u8]) -> Result<Features> {
     let (features, labels) = (file.tensor("features")?, file.tensor("labels")?);
     ensure!(features.dtype() == Dtype::F32, "`features` is {:?}, expected F32", features.dtype());
     ensure!(labels.dtype() == Dtype::I64, "`labels` is {:?}, expected I64", labels.dtype());
-    let values: Vec<f32> = features.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     let labels: Vec<i64> = labels.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
-    index.with(&values, &labels)
+    index.with(features.data(), &labels)
 }

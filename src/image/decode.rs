@@ -82,7 +82,8 @@ pub(super) fn truncated_message(name: &str) -> String {
     format!("truncated: the {name} data ends early; copy the file again")
 }
 
-fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
+/// The format that the content is in, and what people call it.
+pub(super) fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
     ensure!(!bytes.is_empty(), "the file is empty; copy it again");
     let guess = ::image::guess_format(bytes).ok();
     if let Some(known) = FORMATS.into_iter().find(|(format, _)| guess == Some(*format)) {

@@ -13,6 +13,10 @@ use jpeg_decoder::PixelFormat;
 
 use super::decode::{check_pixels, truncated_message};
 
+mod quality;
+
+pub use quality::quality;
+
 const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
@@ -139,6 +143,16 @@ impl Outline {
         };
         ensure!(bytes * 8 >= blocks * bits_per_block, truncated());
         Ok(())
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// Whether it has inks instead of colours of light.
+    pub fn is_cmyk(&self) -> bool {
+        self.components.len() == 4
     }
 
     fn factors(&self) -> (usize, usize) {

@@ -34,9 +34,7 @@ impl<'a> Data<'a> {
     pub fn new(features: &'a Features, val_fraction: f64, seed: u64) -> Result<Self> {
         let labels = features.rows.iter().map(|row| (row.split, row.class));
         let (train, val) = assign(&features.class_names, labels, val_fraction, seed)?;
-        if let Some(row) = features.rows.iter().find(|row| !row.values.iter().all(|value| value.is_finite())) {
-            bail!("`{}` has a feature that is not a number; extract the features again", row.path);
-        }
+        features.ensure_finite()?;
         let rows = |indices: Vec<usize>| indices.into_iter().map(|index| &features.rows[index]).collect();
         Ok(Self { features, train: rows(train), val: rows(val) })
     }

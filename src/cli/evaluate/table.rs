@@ -7,7 +7,7 @@ use comfy_table::Table;
 
 use super::report::Report;
 use crate::evaluate::{ClassScores, Evaluation, Scores};
-use crate::terminal::{align_right, percent, printable, table, thousands};
+use crate::terminal::{align_right, percent, printable, section, table, thousands};
 
 /// Classes that a table still shows in full.
 const MOST_CLASSES: usize = 20;
@@ -36,19 +36,7 @@ pub fn write(report: &Report, file: &mut dyn Write) -> Result<()> {
     }
     let (shown, all) = (evaluation.mistakes.len(), evaluation.pictures - evaluation.correct);
     let title = format!("mistakes, the most confident first ({shown} of {})", thousands(all));
-    section(file, &title, mistakes(evaluation))
-}
-
-/// A table below a blank line and its title, or nothing if it has no rows.
-fn section(file: &mut dyn Write, title: &str, table: Table) -> Result<()> {
-    if table.row_count() == 0 {
-        return Ok(());
-    }
-    writeln!(file)?;
-    if !title.is_empty() {
-        writeln!(file, "{title}")?;
-    }
-    Ok(writeln!(file, "{}", table.trim_fmt())?)
+    Ok(section(file, &title, mistakes(evaluation))?)
 }
 
 fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {

@@ -1,0 +1,141 @@
+//! `xcept audit`: what is wrong with a data set.
+
+mod lines;
+mod table;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use super::data::DataArguments;
+use super::{Context, Status};
+use crate::audit::{self, NOTHING_KEPT};
+use crate::features::Features;
+use crate::output::{self, Existing};
+use crate::{interrupt, terminal};
+
+/// Find leaks between splits, duplicates, doubtful labels, outliers, shortcuts and odd files
+///
+/// Duplicates are looked for among features and told by the pictures themselves, mirrored ones too. A label is
+/// doubted where heads that were trained without the picture say another class.
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(flatten)]
+    data: DataArguments,
+    /// table is for reading, jsonl has a line for each finding [default: table on a terminal, jsonl otherwise]
+    #[arg(long, short)]
+    format: Option<Format>,
+    /// Write the findings to a file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the output file, and features of other pictures, weights or preprocessing in --features
+    #[arg(long)]
+    overwrite: bool,
+    /// End with exit status 4 if there are findings of these kinds: leak, duplicate, label
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    fail_on: Vec<Kind>,
+    /// How many findings of each kind the table lists
+    #[arg(long, value_name = "N", default_value = "10")]
+    list: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A picture in several splits
+    Leak,
+    /// A picture that is there twice, in whatever splits
+    Duplicate,
+    /// A label that the other pictures contradict
+    Label,
+}
+
+impl Kind {
+    /// How many findings are of this kind, and what they are.
+    fn count(self, audit: &audit::Audit) -> (usize, &'static str) {
+        match self {
+            Kind::Leak => (audit.leaks(), "leaks"),
+            Kind::Duplicate => (audit.duplicates.len(), "duplicates"),
+            Kind::Label => (audit.labels.len(), "doubtful labels"),
+        }
+    }
+}
+
+impl Audit {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        self.data.check()?;
+        let existing = Existing::of(self.overwrite);
+        if let Some(output) = &self.output {
+            output::refuse_unwritable(output, existing)?;
+            output::refuse_input(output, [self.data.data.as_path()])?;
+        }
+        let (features, unreadable) = self.data.features(|_| Ok(()), self.overwrite, context)?;
+        if let Some(output) = &self.output {
+            output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;
+        }
+        let audit = self.audit(&features, &unreadable, context)?;
+        if audit.files_found == 0 {
+            context.terminal.note(format_args!(
+                "{}: its pictures are not where it says ({}); run this in the folder that they were extracted from. \
+                 Duplicates were told by the features alone, files were not looked at",
+                self.data.data.display(),
+                features.rows.first().map_or("", |row| &row.path)
+            ));
+        }
+        self.write(existing, |file| match self.format() {
+            Format::Table => table::write(&audit, &self.data.data.to_string_lossy(), self.list, file),
+            Format::Jsonl => lines::write(&audit, file),
+        })?;
+        Ok(self.status(&audit, !unreadable.is_empty()))
+    }
+
+    fn audit(
+        &self,
+        features: &Features,
+        unreadable: &[(String, String)],
+        context: &Context,
+    ) -> Result<audit::Audit> {
+        interrupt::install()?;
+        let bar = context.terminal.progress(audit::Audit::steps(features), "steps");
+        let audit = audit::Audit::of(features, unreadable, &mut |count| {
+            bar.inc(count as u64);
+            interrupt::check(|| NOTHING_KEPT.to_owned())
+        });
+        bar.finish_and_clear();
+        audit.with_context(|| self.data.data.display().to_string())
+    }
+
+    fn format(&self) -> Format {
+        let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
+        self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
+    }
+
+    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match &self.output {
+            Some(output) => output::write_atomically_with(output, existing, write),
+            None => {
+                let mut stdout = BufWriter::new(std::io::stdout().lock());
+                write(&mut stdout)?;
+                Ok(stdout.flush()?)
+            }
+        }
+    }
+
+    /// A check that does not hold counts for more than pictures that could not be read.
+    fn status(&self, audit: &audit::Audit, has_unreadable: bool) -> Status {
+        let counts = self.fail_on.iter().map(|kind| kind.count(audit)).filter(|(count, _)| *count > 0);
+        let found: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+        if !found.is_empty() {
+            terminal::warn(format_args!("{} where --fail-on asks for none", found.join(", ")));
+            return Status::CheckFailed;
+        }
+        if has_unreadable { Status::SomeUnreadable } else { Status::Done }
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a command's features come from: a file of them, or a folder whose features are made on the way and kept.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use super::model::PipelineArguments;
+use super::{Context, WrongUsage, extract_features};
+use crate::dataset::Dataset;
+use crate::features::{Extraction, Features, Pipeline};
+use crate::weights::{self, Pool};
+use crate::{network, output};
+
+/// Where the features come from.
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    /// A folder of class folders, or a features file
+    #[arg(value_name = "DATA", default_value = "features.safetensors")]
+    pub data: PathBuf,
+    /// Where features of a folder are kept for the next run [default: xcept's cache folder]
+    #[arg(long, value_name = "FILE")]
+    pub features: Option<PathBuf>,
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+}
+
+impl DataArguments {
+    pub fn check(&self) -> Result<(), WrongUsage> {
+        if let (true, Some(option)) = (self.data.is_file(), self.pipeline.first_given()) {
+            let data = self.data.display();
+            let text = format!("{option}: the features in {data} are made already; pass their folder instead");
+            return Err(WrongUsage(text));
+        }
+        Ok(())
+    }
+
+    /// Features from the file, or of the folder's pictures if they pass `check`, which stands before the work; and the
+    /// pictures that could not be read, each with the reason.
+    pub fn features(
+        &self,
+        check: impl FnOnce(&Dataset) -> Result<()>,
+        overwrite: bool,
+        context: &Context,
+    ) -> Result<(Features, Vec<(String, String)>)> {
+        let (features, unreadable) = if self.data.is_file() {
+            (Features::read(&self.data)?, Vec::new())
+        } else {
+            self.extract(check, overwrite, context)?
+        };
+        ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
+        Ok((features, unreadable))
+    }
+
+    fn extract(
+        &self,
+        check: impl FnOnce(&Dataset) -> Result<()>,
+        overwrite: bool,
+        context: &Context,
+    ) -> Result<(Features, Vec<(String, String)>)> {
+        if !self.data.is_dir() {
+            bail!(
+                "{}: no such file or folder; pass a folder of class folders, or make a features file with \
+                 `xcept extract-features`",
+                self.data.display()
+            );
+        }
+        let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        check(&dataset)?;
+        let (_, pipeline, extractor) = self.pipeline.open(context)?;
+        let output = match &self.features {
+            Some(file) => file.clone(),
+            None => cached_features(&self.data, &pipeline)?,
+        };
+        context.terminal.note(format_args!("features are kept in {}", output.display()));
+        let extraction = Extraction {
+            dataset: &dataset,
+            pipeline,
+            output: &output,
+            batch_size: network::batch_size(),
+            overwrite: overwrite || self.features.is_none(),
+        };
+        let outcome = extract_features::extract(&extraction, &extractor, context)?;
+        Ok((outcome.features, outcome.unreadable))
+    }
+}
+
+/// A file in the user's cache folder for this folder of pictures and this pipeline.
+fn cached_features(data: &Path, pipeline: &Pipeline) -> Result<PathBuf> {
+    let data = data.canonicalize().with_context(|| data.display().to_string())?;
+    let key = format!("{} {}", data.display(), serde_json::to_string(pipeline)?);
+    let digest = weights::Digest::of_bytes(key.as_bytes());
+    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = output::cache_folder("features")?;
+    Ok(folder.join(format!("{name}-{}.safetensors", digest.short())))
+}

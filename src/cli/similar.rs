@@ -1,0 +1,243 @@
+//! `xcept similar`: which pictures of a features file look most like others.
+
+mod sheet;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::model::PipelineArguments;
+use super::{Context, Status};
+use crate::batches;
+use crate::dataset::{self, Input};
+use crate::features::{Features, Row};
+use crate::network::{self, FeatureExtractor};
+use crate::output::{self, Existing};
+use crate::similarity::{self, Neighbour};
+use crate::weights::Pool;
+use crate::{image, interrupt, terminal};
+
+/// Find the pictures of a features file that look most like others
+#[derive(Debug, Args)]
+pub struct Similar {
+    /// Pictures and folders to find the like of
+    #[arg(required = true, value_name = "QUERY")]
+    queries: Vec<PathBuf>,
+    /// The features of the pictures to find, made by `xcept extract-features`
+    #[arg(long = "in", value_name = "FILE", default_value = "features.safetensors")]
+    features: PathBuf,
+    /// Weights to compute the queries' features with, where those that the file names are elsewhere now
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<String>,
+    /// How many pictures to find for each query
+    #[arg(long, short = 'k', default_value = "10", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    top: u16,
+    /// How results are written [default: table on a terminal, jsonl otherwise]
+    #[arg(long, short)]
+    format: Option<Format>,
+    /// Write results to a file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Draw a PNG with a row for each query: the query, then what was found
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Replace output files if they exist
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Jsonl,
+}
+
+/// What became of a query: the rows nearest to it, or why it could not be read.
+type Answer = Result<Vec<Neighbour>, String>;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    similar: Vec<Found<'a>>,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<&'static str>,
+    cosine: f32,
+}
+
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    path: &'a str,
+    error: &'a str,
+}
+
+impl Similar {
+    pub fn run(self, context: &Context) -> Result<Status> {
+        let existing = Existing::of(self.overwrite);
+        let inputs = dataset::list(&self.queries)?;
+        for output in self.output.iter().chain(&self.sheet) {
+            output::refuse_unwritable(output, existing)?;
+            let queries = inputs.iter().map(|input| input.path.as_path());
+            output::refuse_input(output, queries.chain([self.features.as_path()]))?;
+        }
+        let features = self.read()?;
+        let extractor = self.extractor(&features, context)?;
+        let answers = self.answer(&inputs, &features, &extractor, context)?;
+        self.write(existing, |file| match self.format() {
+            Format::Table => write_table(&inputs, &answers, &features, file),
+            Format::Jsonl => write_lines(&inputs, &answers, &features, file),
+        })?;
+        if let Some(path) = &self.sheet {
+            self.draw(path, existing, &inputs, &answers, &features)?;
+        }
+        let unreadable = answers.iter().filter(|answer| answer.is_err()).count();
+        if unreadable > 0 {
+            context.terminal.note(format_args!("{unreadable} of {} queries could not be read", inputs.len()));
+        }
+        Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    fn read(&self) -> Result<Features> {
+        let name = self.features.display();
+        ensure!(self.features.is_file(), "{name}: no such file; make it with `xcept extract-features FOLDER -o {name}`");
+        let features = Features::read(&self.features)?;
+        ensure!(features.pipeline.pool != Pool::None, "{name}: holds maps, not vectors; extract with --pool avg");
+        features.ensure_finite().with_context(|| name.to_string())?;
+        Ok(features)
+    }
+
+    /// What computes the queries' features as those of the file were.
+    fn extractor(&self, features: &Features, context: &Context) -> Result<FeatureExtractor> {
+        let (_, pipeline, extractor) = PipelineArguments::of(&features.pipeline).with_model(&self.model).open(context)?;
+        pipeline.ensure_same(&features.pipeline).with_context(|| {
+            format!("{}: pass the weights that they were made with as -m", self.features.display())
+        })?;
+        Ok(extractor)
+    }
+
+    /// An answer to each query, in order.
+    fn answer(
+        &self,
+        inputs: &[Input],
+        features: &Features,
+        extractor: &FeatureExtractor,
+        context: &Context,
+    ) -> Result<Vec<Answer>> {
+        interrupt::install()?;
+        let bar = context.terminal.progress(inputs.len(), "queries");
+        let rows: Vec<&[f32]> = features.rows.iter().map(|row| row.values.as_slice()).collect();
+        let prepare = |input: &Input| extractor.prepare(&image::read(&input.path)?);
+        let mut queries: Vec<Result<Vec<f32>, String>> = Vec::with_capacity(inputs.len());
+        batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
+            interrupt::check(|| "nothing has been written".to_owned())?;
+            let pixels: Vec<&[f32]> = prepared.iter().flatten().map(Vec::as_slice).collect();
+            let computed = if pixels.is_empty() { Vec::new() } else { extractor.forward(&pixels)?.to_vec2::<f32>()? };
+            let mut computed = computed.into_iter();
+            for prepared in prepared {
+                queries.push(match prepared {
+                    Ok(_) => Ok(computed.next().context("a picture without features")?),
+                    Err(error) => Err(format!("{error:#}")),
+                });
+            }
+            bar.inc(batch.len() as u64);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        let readable: Vec<&[f32]> = queries.iter().flatten().map(Vec::as_slice).collect();
+        let mut found = similarity::nearest(&readable, &rows, self.top.into()).into_iter();
+        let mut next = |_| found.next().context("a query without an answer");
+        queries
+            .into_iter()
+            .map(|query| match query {
+                Ok(values) => Ok(Ok(next(values)?)),
+                Err(error) => Ok(Err(error)),
+            })
+            .collect()
+    }
+
+    fn format(&self) -> Format {
+        let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
+        self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
+    }
+
+    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match &self.output {
+            Some(output) => output::write_atomically_with(output, existing, write),
+            None => {
+                let mut stdout = BufWriter::new(std::io::stdout().lock());
+                write(&mut stdout)?;
+                Ok(stdout.flush()?)
+            }
+        }
+    }
+
+    fn draw(
+        &self,
+        path: &Path,
+        existing: Existing,
+        inputs: &[Input],
+        answers: &[Answer],
+        features: &Features,
+    ) -> Result<()> {
+        let answered = inputs.iter().zip(answers).filter_map(|(input, answer)| Some((input, answer.as_ref().ok()?)));
+        let rows: Vec<Vec<&Path>> = answered
+            .map(|(input, found)| {
+                let found = found.iter().map(|neighbour| Path::new(&features.rows[neighbour.row].path));
+                std::iter::once(input.path.as_path()).chain(found).collect()
+            })
+            .collect();
+        sheet::write(path, existing, &rows)
+    }
+}
+
+/// The class that a row's folder gives it.
+fn label<'a>(row: &Row, features: &'a Features) -> Option<&'a str> {
+    row.class.map(|class| features.class_names[class].as_str())
+}
+
+fn write_lines(inputs: &[Input], answers: &[Answer], features: &Features, file: &mut dyn Write) -> Result<()> {
+    for (input, answer) in inputs.iter().zip(answers) {
+        let path = &input.name();
+        let found = |neighbour: &Neighbour| {
+            let row = &features.rows[neighbour.row];
+            let split = row.split.map(dataset::Split::name);
+            Found { path: &row.path, label: label(row, features), split, cosine: neighbour.cosine }
+        };
+        let line = match answer {
+            Ok(neighbours) => serde_json::to_string(&Line { path, similar: neighbours.iter().map(found).collect() })?,
+            Err(error) => serde_json::to_string(&ErrorLine { path, error })?,
+        };
+        writeln!(file, "{line}")?;
+    }
+    Ok(())
+}
+
+fn write_table(inputs: &[Input], answers: &[Answer], features: &Features, file: &mut dyn Write) -> Result<()> {
+    for (input, answer) in inputs.iter().zip(answers) {
+        let path = terminal::printable(&input.name());
+        match answer {
+            Ok(neighbours) => {
+                writeln!(file, "{path}")?;
+                for Neighbour { row, cosine } in neighbours {
+                    let row = &features.rows[*row];
+                    let label = label(row, features).map_or(String::new(), |label| format!("  ({label})"));
+                    writeln!(file, "  {cosine:.4}  {}{}", terminal::printable(&row.path), terminal::printable(&label))?;
+                }
+            }
+            Err(error) => {
+                file.flush()?;
+                terminal::warn(format_args!("{path}: {error}"));
+            }
+        }
+    }
+    Ok(())
+}

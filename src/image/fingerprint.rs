@@ -1,0 +1,88 @@
+//! Whether two files show the same picture: their pixels, made small and grey, side by side and mirrored.
+//!
+//! Coarse enough that compression and scaling leave it as it is, fine enough that two photographs of the same
+//! thing differ.
+
+use super::{Interpolation, Picture, resize};
+
+/// Pixels a side.
+const SIDE: usize = 32;
+
+/// A picture at 32×32, grey, with a mean of 0 and a length of 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fingerprint {
+    values: Vec<f32>,
+}
+
+/// How alike two pictures are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likeness {
+    /// Pearson's correlation of the pixels, −1 to 1; 0 where one of them is of a single colour.
+    pub correlation: f32,
+    /// Whether it is that of one with the mirror image of the other.
+    pub is_mirrored: bool,
+}
+
+impl Fingerprint {
+    /// A picture needs no longer sides than this for it.
+    pub const NEEDED_SIDE: usize = 4 * SIDE;
+
+    /// # Panics
+    /// If the picture has no pixels.
+    pub fn of(picture: &Picture) -> Self {
+        let small = resize(picture, SIDE, SIDE, Interpolation::Bilinear);
+        let (pixels, _) = small.pixels.as_chunks::<3>();
+        // Luma of ITU-R BT.601, as JPEG has it.
+        let grey = |[r, g, b]: &[u8; 3]| 0.299 * f32::from(*r) + 0.587 * f32::from(*g) + 0.114 * f32::from(*b);
+        let mut values: Vec<f32> = pixels.iter().map(grey).collect();
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        values.iter_mut().for_each(|value| *value -= mean);
+        let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+        // Less than a level of 255 is no picture but rounding.
+        let scale = if length > SIDE as f32 { 1.0 / length } else { 0.0 };
+        values.iter_mut().for_each(|value| *value *= scale);
+        Self { values }
+    }
+
+    pub fn likeness(&self, other: &Fingerprint) -> Likeness {
+        let sum = |rows: &dyn Fn(usize, usize) -> usize| -> f32 {
+            let places = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+            places.map(|(x, y)| self.values[y * SIDE + x] * other.values[rows(x, y)]).sum()
+        };
+        let (straight, mirrored) = (sum(&|x, y| y * SIDE + x), sum(&|x, y| y * SIDE + SIDE - 1 - x));
+        Likeness { correlation: straight.max(mirrored), is_mirrored: mirrored > straight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: usize, height: usize, value: impl Fn(f32, f32) -> f32) -> Picture {
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let at = |(x, y)| value((x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32);
+        let pixels = places.flat_map(|place| [at(place) as u8; 3]).collect();
+        Picture { width, height, pixels }
+    }
+
+    fn waves(x: f32, y: f32) -> f32 {
+        128.0 + 60.0 * (9.0 * x).sin() + 60.0 * (5.0 * y + 3.0 * x).cos()
+    }
+
+    #[test]
+    fn size_and_mirroring_leave_a_picture_the_same() {
+        let whole = Fingerprint::of(&picture(200, 150, waves));
+        let half = whole.likeness(&Fingerprint::of(&picture(100, 75, waves)));
+        assert!(half.correlation > 0.999 && !half.is_mirrored, "{half:?}");
+        let mirrored = whole.likeness(&Fingerprint::of(&picture(200, 150, |x, y| waves(1.0 - x, y))));
+        assert!(mirrored.correlation > 0.999 && mirrored.is_mirrored, "{mirrored:?}");
+        let other = whole.likeness(&Fingerprint::of(&picture(200, 150, |x, y| waves(y, x))));
+        assert!(other.correlation < 0.8, "{other:?}");
+    }
+
+    #[test]
+    fn a_picture_of_one_colour_is_like_nothing() {
+        let plain = Fingerprint::of(&picture(40, 40, |_, _| 77.0));
+        assert_eq!(plain.likeness(&plain).correlation, 0.0);
+    }
+}
