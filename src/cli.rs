@@ -12,6 +12,7 @@ mod finetune;
 mod info;
 mod lr_find;
 mod model;
+mod similar;
 mod training;
 mod weights;
 
@@ -71,6 +72,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Explain(explain::Explain),
     Audit(audit::Audit),
+    Similar(similar::Similar),
     Convert(convert::Convert),
     #[command(subcommand)]
     Weights(weights::Weights),
@@ -145,6 +147,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         Command::Evaluate(command) => command.run(&context),
         Command::Explain(command) => command.run(&context),
         Command::Audit(command) => command.run(&context),
+        Command::Similar(command) => command.run(&context),
         Command::Convert(command) => command.run(&context),
         Command::Weights(command) => command.run(&context),
         Command::Info(command) => command.run(&context),

@@ -60,6 +60,25 @@ pub fn write_atomically_with(
     }
 }
 
+/// Lets `write` fill the file that was asked for, whole or not at all, or else stdout.
+///
+/// # Errors
+/// Those of [`write_atomically_with`] and of `write`, a closed pipe among others.
+pub fn write_results(
+    path: Option<&Path>,
+    existing: Existing,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    match path {
+        Some(path) => write_atomically_with(path, existing, write),
+        None => {
+            let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+            write(&mut stdout)?;
+            Ok(stdout.flush()?)
+        }
+    }
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -3,7 +3,7 @@
 mod lines;
 mod table;
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -89,7 +89,7 @@ impl Audit {
                 features.rows.first().map_or("", |row| &row.path)
             ));
         }
-        self.write(existing, |file| match self.format() {
+        output::write_results(self.output.as_deref(), existing, |file| match self.format() {
             Format::Table => table::write(&audit, &self.data.data.to_string_lossy(), self.list, file),
             Format::Jsonl => lines::write(&audit, file),
         })?;
@@ -115,17 +115,6 @@ impl Audit {
     fn format(&self) -> Format {
         let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
         self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
-    }
-
-    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        match &self.output {
-            Some(output) => output::write_atomically_with(output, existing, write),
-            None => {
-                let mut stdout = BufWriter::new(std::io::stdout().lock());
-                write(&mut stdout)?;
-                Ok(stdout.flush()?)
-            }
-        }
     }
 
     /// A check that does not hold counts for more than pictures that could not be read.

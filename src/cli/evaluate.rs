@@ -3,7 +3,7 @@
 mod report;
 mod table;
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
@@ -120,7 +120,7 @@ impl Evaluate {
             class_ids: classifier.class_ids(),
             unreadable: outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect(),
         };
-        self.write(existing, |file| match self.format() {
+        output::write_results(self.output.as_deref(), existing, |file| match self.format() {
             Format::Table => table::write(&report, file),
             Format::Json => report.write_json(file),
             Format::Csv => report::write_csv(&outcomes, classifier.class_names(), file),
@@ -190,17 +190,6 @@ impl Evaluate {
             _ if extension.is_some_and(|extension| extension == "csv") => Format::Csv,
             _ => Format::Json,
         })
-    }
-
-    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        match &self.output {
-            Some(output) => output::write_atomically_with(output, existing, write),
-            None => {
-                let mut stdout = BufWriter::new(std::io::stdout().lock());
-                write(&mut stdout)?;
-                Ok(stdout.flush()?)
-            }
-        }
     }
 
     /// A check that does not hold counts for more than pictures that could not be read.

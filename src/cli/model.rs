@@ -131,6 +131,11 @@ impl PipelineArguments {
         }
     }
 
+    /// The same with other weights, if `model` names any.
+    pub fn with_model(self, model: &Option<String>) -> Self {
+        Self { model: model.clone().or(self.model), ..self }
+    }
+
     /// The first of these options that the user gave.
     pub fn first_given(&self) -> Option<&'static str> {
         let given = [

@@ -2,7 +2,7 @@
 
 mod sheet;
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -92,7 +92,7 @@ impl Similar {
         let features = self.read()?;
         let extractor = self.extractor(&features, context)?;
         let answers = self.answer(&inputs, &features, &extractor, context)?;
-        self.write(existing, |file| match self.format() {
+        output::write_results(self.output.as_deref(), existing, |file| match self.format() {
             Format::Table => write_table(&inputs, &answers, &features, file),
             Format::Jsonl => write_lines(&inputs, &answers, &features, file),
         })?;
@@ -167,17 +167,6 @@ impl Similar {
     fn format(&self) -> Format {
         let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
         self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
-    }
-
-    fn write(&self, existing: Existing, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        match &self.output {
-            Some(output) => output::write_atomically_with(output, existing, write),
-            None => {
-                let mut stdout = BufWriter::new(std::io::stdout().lock());
-                write(&mut stdout)?;
-                Ok(stdout.flush()?)
-            }
-        }
     }
 
     fn draw(

@@ -1,5 +1,6 @@
 //! The program as a whole: each file runs the binary as a user would.
 
+mod audit;
 mod classify;
 mod evaluate;
 mod explain;
@@ -10,6 +11,7 @@ mod gradients;
 mod hub;
 mod lr_find;
 mod parity;
+mod similar;
 mod weights_files;
 
 mod support {

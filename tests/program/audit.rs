@@ -1,0 +1,142 @@
+//! `xcept audit` on small folders made of the photographs of `samples/`.
+
+use serde_json::Value;
+
+use crate::support::program::{Desk, Ran, add_crops, samples};
+
+/// Six crops of a cat and six of a dog, each in train and in val; crops of one photograph are alike but not the same.
+fn desk_with_pictures() -> Desk {
+    let desk = Desk::new();
+    for (sample, class) in [("kitten.jpg", "cat"), ("beagle.jpg", "dog")] {
+        add_quarters(&desk, sample, class);
+    }
+    desk
+}
+
+/// Nine parts of a photograph that overlap by a half, the first six for training.
+fn add_quarters(desk: &Desk, sample: &str, class: &str) {
+    let picture = image::open(samples().join(sample)).unwrap();
+    let (width, height) = (picture.width() / 2, picture.height() / 2);
+    for index in 0..9 {
+        let part = picture.crop_imm(index % 3 * width / 2, index / 3 * height / 2, width, height);
+        let split = if index < 6 { "train" } else { "val" };
+        std::fs::create_dir_all(desk.path(&format!("data/{split}/{class}"))).unwrap();
+        part.save(desk.path(&format!("data/{split}/{class}/{index}.png"))).unwrap();
+    }
+}
+
+fn audit(desk: &Desk, options: &[&str]) -> Ran {
+    desk.run(&[&["audit", "data", "-q", "--size", "150"], options].concat())
+}
+
+fn of_kind(ran: &Ran, kind: &str) -> Vec<Value> {
+    ran.json_lines().into_iter().filter(|line| line["finding"] == kind).collect()
+}
+
+/// Kind, first and second picture of each duplicate, and whether it is a leak.
+fn duplicates(ran: &Ran) -> Vec<(String, String, String, bool)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let told = |line: &Value| {
+        (text(&line["kind"]), text(&line["first"]["path"]), text(&line["second"]["path"]), line["leak"] == true)
+    };
+    of_kind(ran, "duplicate").iter().map(told).collect()
+}
+
+fn owned(expected: &[(&str, &str, &str, bool)]) -> Vec<(String, String, String, bool)> {
+    expected.iter().map(|(kind, a, b, leak)| (kind.to_string(), a.to_string(), b.to_string(), *leak)).collect()
+}
+
+#[test]
+fn copies_across_splits_are_leaks_whether_the_same_mirrored_or_smaller() {
+    let desk = desk_with_pictures();
+    let picture = image::open(desk.path("data/train/cat/0.png")).unwrap();
+    picture.fliph().save(desk.path("data/val/cat/flip.png")).unwrap();
+    let dog = image::open(desk.path("data/train/dog/1.png")).unwrap();
+    dog.thumbnail(dog.width() / 2, dog.height() / 2).save(desk.path("data/val/dog/half.png")).unwrap();
+    std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
+    std::fs::copy(desk.path("data/train/dog/3.png"), desk.path("data/train/dog/again.png")).unwrap();
+    let ran = audit(&desk, &[]);
+    let expected = [
+        ("same_bytes", "data/train/dog/2.png", "data/val/dog/same.png", true),
+        ("same_picture", "data/train/dog/1.png", "data/val/dog/half.png", true),
+        ("mirrored", "data/train/cat/0.png", "data/val/cat/flip.png", true),
+        ("same_bytes", "data/train/dog/3.png", "data/train/dog/again.png", false),
+    ];
+    assert_eq!(duplicates(ran.assert_done()), owned(&expected));
+    let summary = &of_kind(&ran, "summary")[0];
+    assert_eq!((&summary["pictures"], &summary["leaks"], &summary["duplicates"]), (&22.into(), &3.into(), &4.into()));
+    assert_eq!(summary["classes"][1]["val"], 5);
+}
+
+#[test]
+fn a_file_in_the_wrong_class_is_a_doubtful_label() {
+    let desk = desk_with_pictures();
+    std::fs::rename(desk.path("data/train/cat/4.png"), desk.path("data/train/dog/stray.png")).unwrap();
+    let ran = audit(&desk, &["--fail-on", "label"]);
+    let labels = of_kind(&ran, "label");
+    assert_eq!(labels.len(), 1, "{labels:?}");
+    assert_eq!(labels[0]["path"], "data/train/dog/stray.png");
+    assert_eq!((&labels[0]["label"], &labels[0]["suggestion"]), (&"dog".into(), &"cat".into()));
+    ran.assert_failed(4, &["1 doubtful labels", "--fail-on"]);
+    audit(&desk, &["--fail-on", "leak,duplicate"]).assert_done();
+}
+
+#[test]
+fn a_leak_that_was_asked_about_is_status_4_with_the_findings_still_there() {
+    let desk = desk_with_pictures();
+    std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
+    let ran = audit(&desk, &["--fail-on", "leak,label", "-o", "findings.jsonl"]);
+    ran.assert_failed(4, &["1 leaks"]);
+    assert!(std::fs::read_to_string(desk.path("findings.jsonl")).unwrap().contains("\"leak\":true"));
+    audit(&desk, &["-o", "findings.jsonl"]).assert_failed(1, &["findings.jsonl", "--overwrite"]);
+    let ran = audit(&desk, &["--fail-on", "everything"]);
+    assert!(ran.status == Some(2) && ran.stderr.contains("leak, duplicate, label"), "{}", ran.stderr);
+}
+
+#[test]
+fn odd_files_are_named_and_unreadable_ones_are_status_3() {
+    let desk = Desk::new();
+    add_crops(&desk, "beagle.jpg", "data/dog", 2);
+    desk.add_sample("kitten.jpg", "data/cat/named.png");
+    desk.write("data/cat/broken.jpg", b"not a picture");
+    let images = crate::support::program::root().join("tests/data/images");
+    std::fs::copy(images.join("animated.gif"), desk.path("data/cat/moving.gif")).unwrap();
+    std::fs::copy(images.join("cmyk.tif"), desk.path("data/cat/inks.tif")).unwrap();
+    let ran = desk.run(&["audit", "data", "-q", "--size", "150"]);
+    assert_eq!(ran.status, Some(3), "{}", ran.stderr);
+    let files = of_kind(&ran, "file");
+    let has = |kind: &str, path: &str| files.iter().any(|file| file["kind"] == kind && file["path"] == path);
+    assert!(has("unreadable", "data/cat/broken.jpg") && has("wrong_extension", "data/cat/named.png"), "{files:?}");
+    assert!(has("animated", "data/cat/moving.gif") && has("cmyk", "data/cat/inks.tif"), "{files:?}");
+}
+
+#[test]
+fn a_features_file_without_its_pictures_says_so_and_tells_by_features() {
+    let desk = desk_with_pictures();
+    std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
+    desk.run(&["extract-features", "data", "--size", "150"]).assert_done();
+    let there = desk.run(&["audit"]);
+    assert_eq!(there.assert_done().stderr, "");
+    std::fs::rename(desk.path("data"), desk.path("moved")).unwrap();
+    let ran = desk.run(&["audit"]);
+    assert!(ran.assert_done().stderr.contains("data/train/cat/0.png"), "{}", ran.stderr);
+    assert_eq!(of_kind(&ran, "summary")[0]["files_found"], 0);
+    assert_eq!(duplicates(&ran)[0], duplicates(&there)[0]);
+    assert!(of_kind(&ran, "shortcut").is_empty() && !of_kind(&there, "shortcut").is_empty());
+}
+
+#[test]
+fn the_table_has_a_line_for_each_kind_of_finding() {
+    let desk = desk_with_pictures();
+    std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
+    let table = audit(&desk, &["-f", "table"]).assert_done().stdout.clone();
+    let line = |start: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(start));
+        line.unwrap_or_else(|| panic!("no `{start}` in {table}")).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("data:"), "data: 19 pictures, 2 classes");
+    assert!(line("leaks").starts_with("leaks 1 one picture in two splits"), "{table}");
+    assert_eq!(line("dog"), "dog 6 4 10 52.63 %");
+    assert_eq!(line("same bytes"), "same bytes 1.0000 – data/train/dog/2.png data/val/dog/same.png");
+    assert!(table.lines().all(|line| line.trim_end() == line), "{table}");
+}
