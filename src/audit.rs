@@ -169,12 +169,7 @@ fn class_counts(features: &Features) -> Vec<ClassCount> {
     features.class_names.iter().enumerate().map(count).collect()
 }
 
-fn find_shortcuts(
-    features: &Features,
-    facts: &[Option<Facts>],
-    labelled: &[usize],
-    groups: &[usize],
-) -> Vec<Shortcut> {
+fn find_shortcuts(features: &Features, facts: &[Option<Facts>], labelled: &[usize], groups: &[usize]) -> Vec<Shortcut> {
     let picture = |&row: &usize| Some(((facts[row].as_ref()?, features.rows[row].class?), groups[row]));
     let (pictures, groups): (Vec<_>, Vec<_>) = labelled.iter().filter_map(picture).unzip();
     shortcuts::find(&pictures, &groups)

@@ -10,6 +10,7 @@ use crate::dataset::Input;
 use crate::head::Head;
 use crate::image::Preprocessing;
 use crate::network::{self, FeatureExtractor};
+use crate::rejection::Known;
 use crate::weights::{
     Checkpoint, HeadMetadata, Source,
     hub::{self, Hub},
@@ -21,6 +22,18 @@ pub struct Classifier {
     extractor: FeatureExtractor,
     head: Head,
     metadata: HeadMetadata,
+    known: Option<Known>,
+    origin: String,
+}
+
+/// What the classifier says of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// [K]
+    pub probabilities: Vec<f32>,
+    /// How far it is from the pictures that the classifier was trained on ([`Known::distance`]), if the model
+    /// knows these.
+    pub distance: Option<f64>,
 }
 
 /// What a classifier is made of.
@@ -30,6 +43,10 @@ pub struct Parts {
     pub head: Head,
     pub metadata: HeadMetadata,
     pub preprocessing: Preprocessing,
+    /// Where the training pictures lie, if the model says so.
+    pub known: Option<Known>,
+    /// Where the model comes from, for messages.
+    pub origin: String,
 }
 
 /// A class and its probability.
@@ -51,6 +68,8 @@ impl Parts {
             bail!("{origin}: has no classifier; train one with `xcept finetune`, or pass a model that has a head");
         };
         let head = Head::new(&model.tensors, device).with_context(|| origin.clone())?;
+        let head = head.with_temperature(metadata.temperature);
+        let known = Known::from_tensors(&model.tensors).with_context(|| origin.clone())?;
         let named = metadata.class_names.len();
         let ids = metadata.class_ids.as_ref().map_or(named, Vec::len);
         ensure!(
@@ -59,8 +78,9 @@ impl Parts {
             head.classes()?
         );
         let preprocessing = model.metadata.preprocessing;
+        let origin = origin.clone();
         let backbone = if model.has_backbone() { model } else { load_backbone(&model, hub, progress)? };
-        Ok(Self { backbone, head, metadata, preprocessing })
+        Ok(Self { backbone, head, metadata, preprocessing, known, origin })
     }
 }
 
@@ -68,9 +88,9 @@ impl Classifier {
     /// # Errors
     /// If the backbone is incomplete.
     pub fn new(parts: Parts, device: &Device) -> Result<Self> {
-        let Parts { backbone, head, metadata, preprocessing } = parts;
+        let Parts { backbone, head, metadata, preprocessing, known, origin } = parts;
         let extractor = FeatureExtractor::new(&backbone, preprocessing, metadata.pool, device)?;
-        Ok(Self { extractor, head, metadata })
+        Ok(Self { extractor, head, metadata, known, origin })
     }
 
     /// What results call the model.
@@ -88,38 +108,56 @@ impl Classifier {
         self.metadata.class_ids.as_deref()
     }
 
+    /// Where the pictures lie that the classifier was trained on.
+    ///
+    /// # Errors
+    /// If the model does not say, with the remedy; `option` is what needs it.
+    pub fn known(&self, option: &str) -> Result<&Known> {
+        self.known.as_ref().with_context(|| {
+            format!(
+                "{}: does not say where its training pictures lie, which {option} needs; train it with this version's \
+                 `xcept finetune` and pass its best.safetensors",
+                self.origin
+            )
+        })
+    }
+
     /// Index of the class that has this name, or this WordNet id.
     pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
         self.metadata.find_class(name_or_id)
     }
 
     /// Reads and classifies `inputs` a batch at a time. `consume` gets each batch, in order, with
-    /// the probabilities [K] of each picture or why it could not be read.
+    /// the judgement of each picture or why it could not be read.
     ///
     /// # Errors
     /// Those of `consume`, and if the network refuses its input.
     pub fn classify(
         &self,
         inputs: &[Input],
-        mut consume: impl FnMut(&[Input], Vec<Result<Vec<f32>>>) -> Result<()>,
+        mut consume: impl FnMut(&[Input], Vec<Result<Judgement>>) -> Result<()>,
     ) -> Result<()> {
         let prepare = |input: &Input| self.extractor.prepare(&image::read(&input.path)?);
         batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
-            consume(batch, self.probabilities(prepared)?)
+            consume(batch, self.judge(prepared)?)
         })
     }
 
-    /// Probabilities of the pictures that could be read, all through the network at once, and the
+    /// Judgements of the pictures that could be read, all through the network at once, and the
     /// errors of the others in their places.
-    fn probabilities(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Vec<f32>>>> {
+    fn judge(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Judgement>>> {
         let pixels: Vec<&[f32]> = prepared.iter().filter_map(|pixels| pixels.as_deref().ok()).collect();
-        if pixels.is_empty() {
-            return Ok(prepared);
+        let mut judged = Vec::new();
+        if !pixels.is_empty() {
+            let features = self.extractor.forward(&pixels)?;
+            let probabilities = self.head.probabilities(&features)?.to_vec2::<f32>()?;
+            let distance = |row: &Vec<f32>| self.known.as_ref().map(|known| known.distance(row));
+            let distances: Vec<Option<f64>> = features.to_vec2::<f32>()?.iter().map(distance).collect();
+            judged.extend(probabilities.into_iter().zip(distances));
         }
-        let features = self.extractor.forward(&pixels)?;
-        let mut rows = self.head.probabilities(&features)?.to_vec2::<f32>()?.into_iter();
-        let mut row = |_| rows.next().context("a picture without probabilities");
-        Ok(prepared.into_iter().map(|pixels| pixels.and_then(&mut row)).collect())
+        let mut judged = judged.into_iter().map(|(probabilities, distance)| Judgement { probabilities, distance });
+        let mut judgement = |_| judged.next().context("a picture without a judgement");
+        Ok(prepared.into_iter().map(|pixels| pixels.and_then(&mut judgement)).collect())
     }
 }
 

@@ -3,9 +3,14 @@
 //! Each figure is scikit-learn's of the same name, with which the tests compare; where a class has
 //! no pictures or no predictions, a ratio without a denominator is 0 (`zero_division=0`).
 
+mod rejection;
+
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+pub use rejection::{Acceptance, Rejection};
+
+use crate::calibration::{self, ReliabilityBin};
 use crate::classifier::{self, Prediction};
 
 /// A picture of a known class and what the classifier says of it.
@@ -31,6 +36,9 @@ pub struct Evaluation {
     pub top_5_accuracy: Option<f64>,
     /// Mean of −ln of the true class's probability, in nats.
     pub log_loss: f64,
+    /// Mean distance between the likeliest class's probability and the share of right answers, over `reliability`.
+    pub expected_calibration_error: f64,
+    pub reliability: Vec<ReliabilityBin>,
     /// Plain mean over the classes that have pictures; its recall is the balanced accuracy.
     /// scikit-learn's covers a class that was only ever predicted, too.
     pub macro_average: Scores,
@@ -80,6 +88,12 @@ impl Answer {
         classifier::likeliest(&self.probabilities, 1)[0]
     }
 
+    /// Probability of the likeliest class, and whether it is the picture's.
+    fn confidence(&self) -> (f64, bool) {
+        let Prediction { class, probability } = self.prediction();
+        (probability.into(), class == self.truth)
+    }
+
     fn has_in_top(&self, top: usize) -> bool {
         classifier::likeliest(&self.probabilities, top).iter().any(|prediction| prediction.class == self.truth)
     }
@@ -121,6 +135,8 @@ impl Evaluation {
         let correct = (0..classes).map(|class| confusion_matrix[class][class]).sum();
         let in_top = || answers.iter().filter(|answer| answer.has_in_top(TOP)).count();
         let scores = class_scores(class_names, &confusion_matrix);
+        let reliability =
+            calibration::reliability(&answers.iter().map(|answer| answer.confidence()).collect::<Vec<_>>());
         Ok(Self {
             pictures,
             correct,
@@ -128,6 +144,8 @@ impl Evaluation {
             accuracy_interval: wilson_interval(correct, pictures),
             top_5_accuracy: (classes > TOP).then(|| share(in_top())),
             log_loss: answers.iter().map(|answer| answer.log_loss()).sum::<f64>() / pictures as f64,
+            expected_calibration_error: calibration::expected_calibration_error(&reliability),
+            reliability,
             macro_average: macro_average(&scores),
             class_names: class_names.to_vec(),
             classes: scores,

@@ -71,7 +71,7 @@ impl Explainer {
     /// # Errors
     /// If the backbone is incomplete.
     pub fn new(parts: Parts, layer: usize, device: &Device) -> Result<Self> {
-        let Parts { backbone, head, metadata, preprocessing } = parts;
+        let Parts { backbone, head, metadata, preprocessing, .. } = parts;
         let extractor = FeatureExtractor::below(layer + 1, &backbone, preprocessing, device)?;
         let last = *BLOCKS.end();
         let above = (layer < last).then(|| Xception::of_blocks(&backbone, layer + 1..=last, device)).transpose()?;

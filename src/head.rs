@@ -12,6 +12,8 @@ use crate::weights::{RawTensor, Tensors, is_head_tensor};
 #[derive(Debug)]
 pub struct Head {
     layers: Vec<Dense>,
+    /// What logits are divided by before they become probabilities.
+    temperature: f64,
 }
 
 /// `x · kernel + bias`.
@@ -36,7 +38,7 @@ fn names(hidden: usize) -> impl Iterator<Item = String> {
 }
 
 impl Head {
-    /// The head among `tensors`, on `device`.
+    /// The head among `tensors`, on `device`, at temperature 1.
     ///
     /// # Errors
     /// If there is none or a tensor of it is missing.
@@ -49,12 +51,20 @@ impl Head {
             let kernel = tensor(format!("{name}.weight"))?.t()?.contiguous()?;
             anyhow::Ok(Dense { kernel, bias: tensor(format!("{name}.bias"))? })
         };
-        Ok(Self { layers: layer_names(tensors.keys()).into_iter().map(dense).collect::<Result<_>>()? })
+        Ok(Self {
+            layers: layer_names(tensors.keys()).into_iter().map(dense).collect::<Result<_>>()?,
+            temperature: 1.0,
+        })
     }
 
     /// A head over `layers`, whose tensors may be Candle variables.
     pub fn from_layers(layers: Vec<Dense>) -> Self {
-        Self { layers }
+        Self { layers, temperature: 1.0 }
+    }
+
+    /// The head with probabilities of this temperature; its logits stay.
+    pub fn with_temperature(self, temperature: f64) -> Self {
+        Self { temperature, ..self }
     }
 
     pub fn layers(&self) -> &[Dense] {
@@ -114,7 +124,7 @@ impl Head {
         // Row by row: a product of several rows rounds otherwise than of one, and no picture's
         // answer may depend on the others'.
         let row = |index| {
-            let logits = self.forward(&features.narrow(0, index, 1)?, Ok)?;
+            let logits = (self.forward(&features.narrow(0, index, 1)?, Ok)? / self.temperature)?;
             if logits.dim(1)? == 1 {
                 let second = candle_nn::ops::sigmoid(&logits)?;
                 return Ok(Tensor::cat(&[&(1.0 - &second)?, &second], 1)?);

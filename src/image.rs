@@ -7,9 +7,9 @@
 
 mod augment;
 mod decode;
-mod heat;
 mod facts;
 mod fingerprint;
+mod heat;
 mod jpeg;
 mod preprocess;
 mod resample;
@@ -17,9 +17,9 @@ mod sheet;
 
 pub use augment::{Augmentation, generator};
 pub use decode::{EXTENSIONS, decode, read};
-pub use heat::{Window, overlaid};
 pub use facts::Facts;
 pub use fingerprint::{Fingerprint, Likeness};
+pub use heat::{Window, overlaid};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
 pub use sheet::{contact_sheet, fitting, png};

@@ -9,15 +9,16 @@
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
 //! [`cli`] → [`audit`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] →
-//! [`network`], [`head`], [`dataset`], [`similarity`] → [`engine`], [`xception`] → [`weights`] → [`image`],
-//! [`labels`] → [`op`] →
-//! [`kernel`] → [`architecture`], [`convention`]
+//! [`network`], [`head`], [`rejection`], [`dataset`], [`similarity`] → [`engine`], [`xception`] → [`weights`] →
+//! [`image`], [`labels`] → [`op`] → [`kernel`] → [`architecture`], [`convention`]
 //!
-//! Beside them stand [`batches`], [`interrupt`], [`output`], [`plot`] and [`terminal`], which know no network.
+//! Beside them stand [`batches`], [`calibration`], [`interrupt`], [`output`], [`plot`] and [`terminal`],
+//! which know no network.
 
 pub mod architecture;
 pub mod audit;
 pub mod batches;
+pub mod calibration;
 pub mod classifier;
 pub mod cli;
 pub mod convention;
@@ -36,6 +37,7 @@ pub mod op;
 pub mod output;
 pub mod plot;
 pub mod reference;
+pub mod rejection;
 pub mod similarity;
 pub mod terminal;
 pub mod train;

@@ -20,6 +20,7 @@ mod schedule;
 mod settings;
 mod source;
 mod split;
+mod validate;
 
 pub use checkpoint::{Checkpoint, write as write_checkpoint};
 pub use data::{Below, Data};
@@ -35,3 +36,4 @@ pub use schedule::Schedule;
 pub use settings::{BatchNormMode, ClassWeight, Monitor, Settings, Unfreeze};
 pub use source::Source;
 pub use split::assign;
+pub use validate::features;

@@ -10,6 +10,7 @@ mod digest;
 pub mod hub;
 pub mod keras;
 mod metadata;
+pub mod ood;
 pub mod pytorch;
 mod safetensors;
 mod source;
@@ -52,7 +53,7 @@ pub struct Imported {
 /// Weights ready for use: complete and of the right shapes.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The backbone (unless the file is a head alone), and the head as `head.N.*` and `fc.*`.
+    /// The backbone (unless the file is a head alone), and the head as `head.N.*`, `fc.*` and perhaps `ood.*`.
     pub tensors: Tensors,
     pub metadata: Metadata,
     /// Where they come from, for messages.
@@ -67,9 +68,9 @@ fn is_batch_counter(name: &str) -> bool {
     name.ends_with(".num_batches_tracked")
 }
 
-/// Tensors of the head: `head.0.weight`, …, `fc.bias`. All others belong to the backbone.
+/// Tensors of the head: `head.0.weight`, …, `fc.bias`, `ood.means`, …. All others belong to the backbone.
 pub fn is_head_tensor(name: &str) -> bool {
-    name.starts_with("head.") || name.starts_with("fc.")
+    name.starts_with("head.") || name.starts_with("fc.") || ood::is_ood_tensor(name)
 }
 
 impl Checkpoint {

@@ -88,12 +88,7 @@ pub(super) fn exact(rows: &[Row]) -> (Vec<usize>, Vec<Pair>) {
 }
 
 /// Pairs among the `distinct` rows, of which `neighbours` has the nearest others.
-pub(super) fn near(
-    features: &Features,
-    distinct: &[usize],
-    neighbours: &[Vec<Neighbour>],
-    files: &Files,
-) -> Vec<Pair> {
+pub(super) fn near(features: &Features, distinct: &[usize], neighbours: &[Vec<Neighbour>], files: &Files) -> Vec<Pair> {
     let candidates = candidates(distinct, neighbours);
     let mut wanted: Vec<usize> = candidates.iter().flat_map(|(first, second, _)| [*first, *second]).collect();
     wanted.sort_unstable();
@@ -156,7 +151,8 @@ pub(super) fn named(features: &Features, pairs: &[Pair]) -> Vec<Duplicate> {
     };
     let mut duplicates: Vec<Duplicate> = pairs.iter().map(duplicate).collect();
     let rank = |duplicate: &Duplicate| {
-        let is_of_training = [&duplicate.first, &duplicate.second].iter().any(|place| place.split == Some(Split::Train));
+        let is_of_training =
+            [&duplicate.first, &duplicate.second].iter().any(|place| place.split == Some(Split::Train));
         (!duplicate.leak, !is_of_training, duplicate.kind)
     };
     duplicates.sort_by(|a, b| rank(a).cmp(&rank(b)).then(b.cosine.total_cmp(&a.cosine)));
@@ -199,13 +195,8 @@ mod tests {
 
     #[test]
     fn groups_are_joined_by_chains_of_pairs() {
-        let pair = |first, second| Pair {
-            first,
-            second,
-            kind: DuplicateKind::SamePicture,
-            cosine: 1.0,
-            correlation: None,
-        };
+        let pair =
+            |first, second| Pair { first, second, kind: DuplicateKind::SamePicture, cosine: 1.0, correlation: None };
         assert_eq!(groups(6, &[pair(4, 5), pair(1, 3), pair(3, 4)]), [0, 1, 2, 1, 1, 1]);
     }
 

@@ -44,7 +44,8 @@ pub(super) fn probabilities(
         }
         let head = train(&learnt, &held_rows, features.class_names.len())?;
         for (batch, rows) in held.chunks(BATCH).enumerate() {
-            let examples = (0..rows.len()).map(|row| held_rows.read(batch * BATCH + row, 0)).collect::<Result<Vec<_>>>()?;
+            let examples =
+                (0..rows.len()).map(|row| held_rows.read(batch * BATCH + row, 0)).collect::<Result<Vec<_>>>()?;
             let found = head.probabilities(&held_rows.assemble(&examples)?)?.to_vec2::<f32>()?;
             rows.iter().zip(found).for_each(|(&row, found)| probabilities[row] = found);
             done(rows.len())?;

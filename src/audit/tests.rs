@@ -24,7 +24,8 @@ fn a_swapped_label_is_doubted_and_the_other_class_suggested() {
     let mut rows = rows(38);
     rows[6].class = Some(1);
     let found = audit(rows);
-    let told: Vec<_> = found.labels.iter().map(|fault| (fault.place.path.as_str(), fault.suggestion.as_str())).collect();
+    let told: Vec<_> =
+        found.labels.iter().map(|fault| (fault.place.path.as_str(), fault.suggestion.as_str())).collect();
     assert_eq!(told, [("6.jpg", "cat")]);
     assert!(found.labels[0].margin() < -0.5, "{:?}", found.labels);
 }

@@ -96,12 +96,7 @@ impl Audit {
         Ok(self.status(&audit, !unreadable.is_empty()))
     }
 
-    fn audit(
-        &self,
-        features: &Features,
-        unreadable: &[(String, String)],
-        context: &Context,
-    ) -> Result<audit::Audit> {
+    fn audit(&self, features: &Features, unreadable: &[(String, String)], context: &Context) -> Result<audit::Audit> {
         interrupt::install()?;
         let bar = context.terminal.progress(audit::Audit::steps(features), "steps");
         let audit = audit::Audit::of(features, unreadable, &mut |count| {

@@ -1,19 +1,20 @@
 //! `xcept classify`: what is in the pictures.
 
+mod results;
+
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
+use self::results::Results;
 use super::model::ClassifierArguments;
 use super::{Context, Status};
-use crate::classifier::{self, Classifier, Prediction};
+use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
-use crate::terminal;
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -26,6 +27,11 @@ pub struct Classify {
     /// How many classes to name for each picture
     #[arg(long, short = 'k', default_value = "5", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
+    /// Call a picture `unknown` that is unlike those that the model was trained on: farther from them than this share
+    /// of its validation pictures. 0.99 takes one in a hundred known pictures for unknown; a lower share finds more
+    /// strangers
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    reject: Option<f64>,
     /// How results are written [default: table on a terminal, as -o ends, jsonl otherwise]
     #[arg(long, short)]
     format: Option<Format>,
@@ -42,6 +48,13 @@ enum Format {
     Table,
     Jsonl,
     Csv,
+}
+
+fn share(text: &str) -> Result<f64> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => bail!("expected above 0, at most 1; 0.99 accepts 99 % of known pictures"),
+    }
 }
 
 impl Classify {
@@ -61,7 +74,10 @@ impl Classify {
         }
         let classifier = self.classifier.open(context)?;
 
-        let classify = |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, file), context);
+        let limit = |share| anyhow::Ok(classifier.known("--reject")?.threshold(share));
+        let limit = self.reject.map(limit).transpose()?;
+        let classify =
+            |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, limit, file), context);
         let unreadable = match &self.output {
             None => classify(&mut std::io::stdout().lock())?,
             Some(output) => {
@@ -91,15 +107,15 @@ impl Classify {
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install()?;
         let mut unreadable = 0;
-        classifier.classify(inputs, |batch, probabilities| {
+        classifier.classify(inputs, |batch, judgements| {
             interrupt::check(|| "the results so far have been written".to_owned())?;
             // A bar and results may share a terminal.
             bar.suspend(|| {
-                for (input, probabilities) in batch.iter().zip(probabilities) {
-                    match probabilities {
-                        Ok(probabilities) => {
+                for (input, judgement) in batch.iter().zip(judgements) {
+                    match judgement {
+                        Ok(Judgement { probabilities, distance }) => {
                             let predictions = classifier::likeliest(&probabilities, self.top.into());
-                            results.write(&input.name(), classifier, &predictions)?;
+                            results.write(&input.name(), classifier, &predictions, distance)?;
                         }
                         Err(error) => {
                             unreadable += 1;
@@ -149,106 +165,4 @@ fn path_of(line: Vec<u8>) -> PathBuf {
 #[cfg(not(unix))]
 fn path_of(line: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&line).trim_end_matches('\r').into()
-}
-
-/// A line of JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    path: &'a str,
-    model: &'a str,
-    predictions: Vec<LinePrediction<'a>>,
-}
-
-#[derive(Serialize)]
-struct LinePrediction<'a> {
-    index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    label: &'a str,
-    probability: f32,
-}
-
-#[derive(Serialize)]
-struct ErrorLine<'a> {
-    path: &'a str,
-    error: &'a str,
-}
-
-/// Results in the format that was asked for.
-struct Results<'a> {
-    format: Format,
-    file: &'a mut dyn Write,
-    is_first: bool,
-}
-
-impl<'a> Results<'a> {
-    fn new(format: Format, file: &'a mut dyn Write) -> Self {
-        Self { format, file, is_first: true }
-    }
-
-    fn write(&mut self, path: &str, classifier: &Classifier, predictions: &[Prediction]) -> Result<()> {
-        let model = classifier.name();
-        let predictions: Vec<LinePrediction> = predictions
-            .iter()
-            .map(|&Prediction { class, probability }| LinePrediction {
-                index: class,
-                id: classifier.class_ids().map(|ids| ids[class].as_str()),
-                label: &classifier.class_names()[class],
-                probability,
-            })
-            .collect();
-        match self.format {
-            Format::Jsonl => self.write_json(&Line { path, model, predictions }),
-            Format::Csv => {
-                let rows = predictions.iter().enumerate().map(|(rank, p)| {
-                    let (rank, index) = ((rank + 1).to_string(), p.index.to_string());
-                    let probability = p.probability.to_string();
-                    [path, model, &rank, &index, p.id.unwrap_or_default(), p.label, &probability, ""].map(str::to_owned)
-                });
-                self.write_csv(rows)
-            }
-            Format::Table => {
-                writeln!(self.file, "{}  ({model})", terminal::printable(path))?;
-                for p in &predictions {
-                    writeln!(self.file, "  {:>9}  {}", terminal::percent(p.probability.into()), p.label)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// An input that could not be read: a row of its own, and for a table a line on stderr.
-    fn write_error(&mut self, path: &str, error: &str) -> Result<()> {
-        match self.format {
-            Format::Jsonl => self.write_json(&ErrorLine { path, error }),
-            Format::Csv => self.write_csv(std::iter::once([path, "", "", "", "", "", "", error].map(str::to_owned))),
-            Format::Table => {
-                self.flush()?;
-                terminal::warn(format_args!("{}: {error}", terminal::printable(path)));
-                Ok(())
-            }
-        }
-    }
-
-    fn write_json(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_string(line)?;
-        line.push('\n');
-        Ok(self.file.write_all(line.as_bytes())?)
-    }
-
-    fn write_csv(&mut self, rows: impl Iterator<Item = [String; 8]>) -> Result<()> {
-        const HEADER: [&str; 8] = ["path", "model", "rank", "index", "id", "label", "probability", "error"];
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        if std::mem::take(&mut self.is_first) {
-            writer.write_record(HEADER)?;
-        }
-        for row in rows {
-            writer.write_record(row)?;
-        }
-        Ok(self.file.write_all(&writer.into_inner()?)?)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(self.file.flush()?)
-    }
 }

@@ -1,5 +1,6 @@
 //! `xcept evaluate`: how good a classifier is on labelled pictures.
 
+mod judge;
 mod report;
 mod table;
 
@@ -9,14 +10,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
+use self::judge::judge;
 use self::report::{Report, Unreadable};
 use super::model::ClassifierArguments;
-use super::{Context, Status};
-use crate::classifier::Classifier;
-use crate::dataset::{Dataset, Input, Split};
-use crate::evaluate::{Answer, Evaluation};
+use super::{Context, Status, WrongUsage};
+use crate::classifier::{Classifier, Judgement};
+use crate::dataset::{self, Dataset, Input, Split};
+use crate::evaluate::{Answer, Evaluation, Rejection};
 use crate::output::{self, Existing};
-use crate::{interrupt, terminal};
+use crate::terminal;
 
 /// Say how good a classifier is on labelled pictures
 #[derive(Debug, Args)]
@@ -42,6 +44,9 @@ pub struct Evaluate {
     /// End with exit status 4 if the accuracy is below this, even if some pictures could not be read; 0.95 is 95 %
     #[arg(long, value_name = "SHARE", value_parser = share)]
     min_accuracy: Option<f64>,
+    /// Pictures of other things: say how well `classify --reject` tells them from those of the data
+    #[arg(long, value_name = "FOLDER")]
+    unknown: Option<PathBuf>,
     /// How many mistakes to list, the most confident first
     #[arg(long, value_name = "N", default_value = "10")]
     mistakes: usize,
@@ -96,11 +101,21 @@ impl Evaluate {
         if let Some(output) = &self.output {
             output::refuse_unwritable(output, existing)?;
         }
+        if self.unknown.is_some() && self.format() == Format::Csv {
+            let text = "--unknown: csv has a row for each picture and no place for its figures; pass -f json";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
         let (dataset, part) = self.select()?;
+        let others = self.unknown.as_ref().map(|folder| dataset::list(std::slice::from_ref(folder))).transpose()?;
+        let others = others.unwrap_or_default();
         if let Some(output) = &self.output {
-            output::refuse_input(output, dataset.inputs.iter().map(|input| input.path.as_path()))?;
+            let inputs = dataset.inputs.iter().chain(&others);
+            output::refuse_input(output, inputs.map(|input| input.path.as_path()))?;
         }
         let classifier = self.classifier.open(context)?;
+        if self.unknown.is_some() {
+            classifier.known("--unknown")?;
+        }
         let truths = self.truths(&dataset, &classifier)?;
         context.terminal.note(format_args!(
             "{}: {} pictures ({}) for {}{}",
@@ -110,15 +125,28 @@ impl Evaluate {
             classifier.name(),
             if part == Part::All { "; those that it was trained on would flatter it" } else { "" }
         ));
-        let outcomes = judge(&dataset.inputs, &truths, &classifier, context)?;
-        let evaluation = self.evaluate(&outcomes, &classifier)?;
+        let truth = |picture: usize| classifier.class_names()[truths[picture]].as_str();
+        let outcomes = judge(&dataset.inputs, truth, &classifier, context)?;
+        let strangers = match &others[..] {
+            [] => Vec::new(),
+            others => judge(others, |_| "unknown", &classifier, context)?,
+        };
+        let rejection = self.unknown.as_ref().map(|_| rejection(&outcomes, &strangers, &classifier)).transpose()?;
+        let answer = |(index, judgement): (usize, Result<Judgement, Unreadable>)| {
+            let (path, truth) = (dataset.inputs[index].name(), truths[index]);
+            judgement.map(|judgement| Answer { path, truth, probabilities: judgement.probabilities })
+        };
+        let outcomes: Vec<_> = outcomes.into_iter().enumerate().map(answer).collect();
+        let evaluation = Evaluation::new(classifier.class_names(), outcomes.iter().flatten(), self.mistakes)?;
+        let unreadable = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         let report = Report {
             model: classifier.name(),
             data: self.data.to_string_lossy(),
             split: part.name(),
             evaluation: &evaluation,
+            rejection,
             class_ids: classifier.class_ids(),
-            unreadable: outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect(),
+            unreadable: unreadable.chain(strangers.iter().filter_map(|stranger| stranger.as_ref().err())).collect(),
         };
         output::write_results(self.output.as_deref(), existing, |file| match self.format() {
             Format::Table => table::write(&report, file),
@@ -173,16 +201,6 @@ impl Evaluate {
         format!("{data}: its folder `{folder}` is no class of {} ({classes}); {remedy}", classifier.name())
     }
 
-    fn evaluate(&self, outcomes: &[Result<Answer, Unreadable>], classifier: &Classifier) -> Result<Evaluation> {
-        if let Some(Err(first)) = outcomes.first()
-            && outcomes.iter().all(Result::is_err)
-        {
-            let Unreadable { path, error, .. } = first;
-            bail!("none of {} pictures could be read; the first: {path}: {error}", outcomes.len());
-        }
-        Evaluation::new(classifier.class_names(), outcomes.iter().flatten(), self.mistakes)
-    }
-
     fn format(&self) -> Format {
         let extension = self.output.as_ref().and_then(|output| output.extension());
         self.format.unwrap_or(match &self.output {
@@ -209,39 +227,14 @@ impl Evaluate {
     }
 }
 
-/// What the classifier says of each picture, in order; of one that cannot be read, stderr tells at once.
-fn judge(
-    inputs: &[Input],
-    truths: &[usize],
+/// How far the pictures of the model's classes and the others are told apart.
+fn rejection(
+    outcomes: &[Result<Judgement, Unreadable>],
+    strangers: &[Result<Judgement, Unreadable>],
     classifier: &Classifier,
-    context: &Context,
-) -> Result<Vec<Result<Answer, Unreadable>>> {
-    let bar = context.terminal.progress(inputs.len(), "pictures");
-    interrupt::install()?;
-    let mut outcomes = Vec::with_capacity(inputs.len());
-    classifier.classify(inputs, |batch, probabilities| {
-        interrupt::check(|| "nothing has been written".to_owned())?;
-        for (input, probabilities) in batch.iter().zip(probabilities) {
-            let (path, truth) = (input.name(), truths[outcomes.len()]);
-            outcomes.push(match probabilities {
-                Ok(probabilities) => Ok(Answer { path, truth, probabilities }),
-                Err(error) => {
-                    bar.suspend(|| terminal::warn(format_args!("{}: {error:#}", terminal::printable(&path))));
-                    Err(Unreadable {
-                        path,
-                        truth: classifier.class_names()[truth].clone(),
-                        error: format!("{error:#}"),
-                    })
-                }
-            });
-        }
-        bar.inc(batch.len() as u64);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    let unreadable = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-    if unreadable > 0 {
-        context.terminal.note(format_args!("{unreadable} of {} pictures could not be read", inputs.len()));
-    }
-    Ok(outcomes)
+) -> Result<Rejection> {
+    let distances = |outcomes: &[Result<Judgement, Unreadable>]| {
+        outcomes.iter().flatten().filter_map(|judgement| judgement.distance).collect::<Vec<_>>()
+    };
+    Ok(Rejection::new(classifier.known("--unknown")?, &distances(outcomes), &distances(strangers)))
 }

@@ -14,7 +14,7 @@ use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage};
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
-use crate::train::{self, Arguments, Data, Position, Run, Settings, Unfreeze};
+use crate::train::{self, Arguments, Data, EpochReport, Position, Run, Settings, Unfreeze};
 use crate::{interrupt, kernel, terminal, weights};
 use phases::Training;
 
@@ -195,6 +195,14 @@ fn is_copy(output: &Path, run: &Run) -> bool {
     matches!((std::fs::read(output), std::fs::read(run.best())), (Ok(output), Ok(best)) if output == best)
 }
 
+fn describe_calibration(best: &EpochReport) -> String {
+    let mut text = format!("temperature {:.3}, fitted on the validation pictures", best.temperature);
+    if let (Some(before), Some(after)) = (best.val_calibration_error, best.val_calibrated_error) {
+        text += &format!("; fitted on half of them, calibration error on the other half {before:.4} → {after:.4}");
+    }
+    text
+}
+
 /// Trains what is left to train of a run, and tells how it ended.
 fn train(
     run: &Run,
@@ -213,9 +221,11 @@ fn train(
         data.features.class_names.len(),
         run.folder().display()
     ));
+    let known = data.known()?;
     let Position { history, best, .. } =
-        Training { run, arguments, data, backbone: backbone.as_ref(), context }.run(checkpoint)?;
+        Training { run, arguments, data, backbone: backbone.as_ref(), known, context }.run(checkpoint)?;
     let best = best.context("no epoch was trained")?;
+    context.terminal.note(describe_calibration(&best));
     if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, run)) {
         output::write_atomically(output, Existing::of(arguments.overwrite), &std::fs::read(run.best())?)?;
     }

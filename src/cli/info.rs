@@ -162,6 +162,11 @@ fn describe(checkpoint: &Checkpoint) -> Result<()> {
         if head.class_names.len() > SHOWN {
             classes.push_str(", …");
         }
+        if head.temperature != 1.0 {
+            line("temperature", format!("{:.3}, fitted on the validation pictures", head.temperature));
+        }
+        let knows = checkpoint.tensors.contains_key(crate::weights::ood::MEANS);
+        line("unknown pictures", if knows { "told apart with --reject" } else { "not told apart" }.to_owned());
         line("classes", format!("{}: {classes}", head.class_names.len()));
     }
     for (name, value) in &metadata.history {

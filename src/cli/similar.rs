@@ -108,7 +108,10 @@ impl Similar {
 
     fn read(&self) -> Result<Features> {
         let name = self.features.display();
-        ensure!(self.features.is_file(), "{name}: no such file; make it with `xcept extract-features FOLDER -o {name}`");
+        ensure!(
+            self.features.is_file(),
+            "{name}: no such file; make it with `xcept extract-features FOLDER -o {name}`"
+        );
         let features = Features::read(&self.features)?;
         ensure!(features.pipeline.pool != Pool::None, "{name}: holds maps, not vectors; extract with --pool avg");
         features.ensure_finite().with_context(|| name.to_string())?;
@@ -117,10 +120,11 @@ impl Similar {
 
     /// What computes the queries' features as those of the file were.
     fn extractor(&self, features: &Features, context: &Context) -> Result<FeatureExtractor> {
-        let (_, pipeline, extractor) = PipelineArguments::of(&features.pipeline).with_model(&self.model).open(context)?;
-        pipeline.ensure_same(&features.pipeline).with_context(|| {
-            format!("{}: pass the weights that they were made with as -m", self.features.display())
-        })?;
+        let (_, pipeline, extractor) =
+            PipelineArguments::of(&features.pipeline).with_model(&self.model).open(context)?;
+        pipeline
+            .ensure_same(&features.pipeline)
+            .with_context(|| format!("{}: pass the weights that they were made with as -m", self.features.display()))?;
         Ok(extractor)
     }
 

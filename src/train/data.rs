@@ -16,6 +16,7 @@ use crate::image::Augmentation;
 use crate::kernel::isa::Isa;
 use crate::network::FeatureExtractor;
 use crate::output;
+use crate::rejection::Known;
 use crate::weights::{Checkpoint, Digest};
 
 /// The rows of a features file, shared out.
@@ -67,6 +68,15 @@ impl<'a> Data<'a> {
             Some(row) => bail!("{}: the picture is no longer there; training the network needs it", row.path),
             None => Ok(()),
         }
+    }
+
+    /// Where the training pictures' features lie, and how far the validation pictures are from there.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn known(&self) -> Result<Known> {
+        let (train, val) = self.rows(&Device::Cpu);
+        Known::fit(&train.rows, &train.classes, &val.rows)
     }
 
     /// Training and validation examples for the head alone.
@@ -166,6 +176,13 @@ impl<'a> Below<'a> {
     pub fn train(&self) -> Box<dyn Source + '_> {
         let kept = if self.view.augment.is_none() { &self.plain } else { &self.views };
         self.source(&self.data.train, self.view, kept.as_ref())
+    }
+
+    /// The training pictures as they are.
+    pub fn plain_train(&self) -> Box<dyn Source + '_> {
+        // Of pictures that are augmented, what is kept are views.
+        let kept = self.plain.as_ref().filter(|_| self.view.augment.is_none());
+        self.source(&self.data.train, View::plain(), kept)
     }
 
     /// Never augmented.

@@ -13,11 +13,12 @@ use sha2::{Digest as _, Sha256};
 use super::Settings;
 use super::history::{EpochReport, Phase, Position};
 use super::loss::{Loss, Totals};
-use super::model::{Model, Network};
+use super::model::Model;
 use super::optimizer::{Optimizer, clip};
 use super::schedule::Progress;
 use super::settings::BatchNormMode;
 use super::source::Source;
+use super::validate::{Calibration, Validation, validate};
 use crate::batches;
 use crate::interrupt::{self, Interrupted};
 use crate::op::Backend;
@@ -114,11 +115,12 @@ impl<'a> Fit<'a> {
         while self.position.epochs_of(self.phase) < self.epochs() && !self.is_out_of_patience() {
             let rate = self.train_epoch(train, &loss, observer)?;
             let values = self.evaluated();
-            let validated = evaluate(&self.model.network(&values)?, val, &|| observer.kept());
+            let validated = validate(&self.model.network(&values)?, val, &|| observer.kept());
             if validated.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
                 observer.checkpoint(self, true)?;
             }
-            let val_totals = validated?;
+            let Validation { totals: val_totals, logits } = validated?;
+            let calibration = Calibration::of(&logits, self.settings.seed);
             let totals = std::mem::take(&mut self.position.totals);
             self.position.step = 0;
             let report = EpochReport {
@@ -129,6 +131,9 @@ impl<'a> Fit<'a> {
                 accuracy: totals.accuracy(),
                 val_loss: val_totals.loss(),
                 val_accuracy: val_totals.accuracy(),
+                temperature: calibration.temperature,
+                val_calibration_error: calibration.errors.map(|[before, _]| before),
+                val_calibrated_error: calibration.errors.map(|[_, after]| after),
             };
             let is_finite = report.loss.is_finite() && report.val_loss.is_finite();
             let is_best = is_finite
@@ -265,33 +270,6 @@ impl<'a> Fit<'a> {
 /// The generator for a purpose.
 pub fn random(seed: u64, purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(Sha256::digest(format!("{seed} {purpose}")).into())
-}
-
-/// Loss and accuracy over a whole source.
-///
-/// # Errors
-/// If an example can't be read any more.
-fn evaluate(network: &Network, source: &dyn Source, kept: &dyn Fn() -> String) -> Result<Totals> {
-    const BATCH: usize = 8;
-    let indices: Vec<usize> = (0..source.classes().len()).collect();
-    let (plain, mut totals) = (Loss::plain(), Totals::default());
-    batches::for_each(
-        &indices,
-        BATCH,
-        |&index| source.read(index, 0),
-        |batch, examples| {
-            interrupt::check(kept)?;
-            let examples = examples.into_iter().collect::<Result<Vec<_>>>()?;
-            let targets: Vec<usize> = batch.iter().map(|&index| source.classes()[index]).collect();
-            let x = source.assemble(&examples)?;
-            let mut pass = Pass::new(Norm::Running, Backend::for_device(x.device()));
-            let logits = network.logits(&x, &mut pass, Ok)?;
-            totals.add(&plain.sum(&logits, &targets)?, &logits, &targets)?;
-            Ok(())
-        },
-    )?;
-    ensure!(!indices.is_empty(), "no validation pictures");
-    Ok(totals)
 }
 
 /// Drops a share of the values and scales the rest, so that the mean stays.

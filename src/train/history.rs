@@ -27,6 +27,12 @@ pub struct EpochReport {
     pub accuracy: f64,
     pub val_loss: f64,
     pub val_accuracy: f64,
+    /// Of the probabilities, fitted on the validation pictures.
+    pub temperature: f64,
+    /// Expected calibration error on one half of the validation pictures at temperature 1, and at the one fitted
+    /// on the other half.
+    pub val_calibration_error: Option<f64>,
+    pub val_calibrated_error: Option<f64>,
 }
 
 impl EpochReport {

@@ -52,9 +52,19 @@ impl Network {
     /// # Errors
     /// If `x` has another shape.
     pub fn logits(&self, x: &Tensor, pass: &mut Pass, dropout: impl FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        self.head.forward(&self.features(x, pass)?, dropout)
+    }
+
+    /// What the head sees of `x`.
+    ///
+    /// Shapes: those of [`Self::logits`], result [N,2048].
+    ///
+    /// # Errors
+    /// If `x` has another shape.
+    pub fn features(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         match &self.blocks {
-            None => self.head.forward(x, dropout),
-            Some((blocks, pool)) => self.head.forward(&xception::pool(&blocks.forward(x, pass)?, *pool)?, dropout),
+            None => Ok(x.clone()),
+            Some((blocks, pool)) => xception::pool(&blocks.forward(x, pass)?, *pool),
         }
     }
 }

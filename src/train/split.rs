@@ -31,7 +31,11 @@ pub fn assign(
     let (train, val): (Vec<_>, Vec<_>) = if rows.iter().any(|row| row.split == Some(Split::Val)) {
         rows.into_iter().partition(|row| row.split != Some(Split::Val))
     } else {
-        draw(rows, class_names.len(), val_fraction, seed)
+        let classes: Vec<usize> = rows.iter().map(|row| row.class).collect();
+        let is_val = drawn(&classes, val_fraction, &mut ChaCha8Rng::seed_from_u64(seed));
+        let (train, val): (Vec<_>, Vec<_>) = rows.into_iter().zip(is_val).partition(|(_, is_val)| !is_val);
+        let rows = |part: Vec<(Labelled, bool)>| part.into_iter().map(|(row, _)| row).collect();
+        (rows(train), rows(val))
     };
     for (name, rows) in [("training", &train), ("validation", &val)] {
         for (class, class_name) in class_names.iter().enumerate() {
@@ -52,20 +56,17 @@ struct Labelled {
     class: usize,
 }
 
-/// Draws `fraction` of each class, at least one and not all, in the order of the rows.
-fn draw(rows: Vec<Labelled>, classes: usize, fraction: f64, seed: u64) -> (Vec<Labelled>, Vec<Labelled>) {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut is_val = vec![false; rows.len()];
-    for class in 0..classes {
-        let mut members: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].class == class).collect();
-        members.shuffle(&mut random);
+/// Draws `fraction` of each of the `classes` of some rows, at least one and not all; whether each row was drawn.
+pub(super) fn drawn(classes: &[usize], fraction: f64, random: &mut ChaCha8Rng) -> Vec<bool> {
+    let mut is_drawn = vec![false; classes.len()];
+    for class in 0..=classes.iter().copied().max().unwrap_or(0) {
+        let mut members: Vec<usize> = (0..classes.len()).filter(|&row| classes[row] == class).collect();
+        members.shuffle(random);
         let count = (members.len() as f64 * fraction).round() as usize;
         let count = count.max(1).min(members.len().saturating_sub(1));
-        members[..count].iter().for_each(|&row| is_val[row] = true);
+        members[..count].iter().for_each(|&row| is_drawn[row] = true);
     }
-    let (train, val): (Vec<_>, Vec<_>) = rows.into_iter().zip(is_val).partition(|(_, is_val)| !is_val);
-    let rows = |part: Vec<(Labelled, bool)>| part.into_iter().map(|(row, _)| row).collect();
-    (rows(train), rows(val))
+    is_drawn
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 //! has its shape, and nothing else is, save a head whose layers fit together.
 //!
 //! A head is `head.0`, `head.1`, … (hidden dense layers) and `fc` (the classifier), each a
-//! `weight` of [units, inputs] and a `bias` of [units].
+//! `weight` of [units, inputs] and a `bias` of [units]; beside it may stand what tells unknown pictures apart.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 
-use super::Tensors;
+use super::{Tensors, ood};
 use crate::architecture::{self, FEATURES};
 
 /// Elements of a head's largest tensor; 65,536 classes on the features are at the limit.
-const MAX_HEAD_ELEMENTS: usize = 1 << 27;
+pub(super) const MAX_HEAD_ELEMENTS: usize = 1 << 27;
 /// Names that an error lists before it only counts.
 const LISTED: usize = 5;
 
@@ -95,8 +95,8 @@ fn check_head(rest: &mut BTreeMap<&str, &[usize]>) -> Result<()> {
         }
         inputs = check_dense(rest, &layer, inputs)?;
     }
-    check_dense(rest, "fc", inputs)?;
-    Ok(())
+    let outputs = check_dense(rest, "fc", inputs)?;
+    ood::check(rest, outputs)
 }
 
 /// Takes one dense layer out of `rest`; returns its units.

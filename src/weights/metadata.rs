@@ -1,6 +1,6 @@
 //! What a weights file of ours says about itself, one JSON object in the safetensors header.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Imported, Tensors};
@@ -40,6 +40,18 @@ pub struct HeadMetadata {
     pub pool: Pool,
     /// Dropout rate behind each hidden layer while training.
     pub dropout: Vec<f32>,
+    /// What the logits are divided by before they become probabilities.
+    #[serde(default = "plain_temperature", skip_serializing_if = "is_plain")]
+    pub temperature: f64,
+}
+
+/// That of a head whose probabilities were not fitted.
+fn plain_temperature() -> f64 {
+    1.0
+}
+
+fn is_plain(temperature: &f64) -> bool {
+    *temperature == plain_temperature()
 }
 
 impl HeadMetadata {
@@ -84,6 +96,19 @@ impl Metadata {
 }
 
 impl HeadMetadata {
+    /// Passes if the numbers make sense.
+    ///
+    /// # Errors
+    /// Says what was found and what is expected.
+    pub(super) fn check(&self) -> Result<()> {
+        ensure!(
+            self.temperature.is_finite() && self.temperature > 0.0,
+            "the head's temperature is {}, expected above 0; train the model again",
+            self.temperature
+        );
+        Ok(())
+    }
+
     /// Class names are ImageNet's for 1,000 classes and numbers otherwise: foreign files have none.
     fn of_foreign(tensors: &Tensors, dropout: Vec<f32>) -> Option<Self> {
         let classes = match tensors.get("fc.weight")?.shape[0] {
@@ -95,6 +120,6 @@ impl HeadMetadata {
             None => ((0..classes).map(|class| format!("class {class}")).collect(), None),
         };
         let name = if class_ids.is_some() { "imagenet" } else { "imported" };
-        Some(Self { name: name.to_owned(), class_names, class_ids, pool: Pool::Avg, dropout })
+        Some(Self { name: name.to_owned(), class_names, class_ids, pool: Pool::Avg, dropout, temperature: 1.0 })
     }
 }

@@ -13,7 +13,9 @@ use rayon::prelude::*;
 
 use super::check::{check, check_head_alone};
 use super::values::widen;
-use super::{Checkpoint, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter};
+use super::{
+    Checkpoint, HeadMetadata, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter,
+};
 use crate::convention::Convention;
 use crate::output::{Existing, write_atomically};
 
@@ -52,6 +54,7 @@ fn read_with<'a>(bytes: &'a [u8], origin: String, half: impl Fn(&'a [u8]) -> Val
     let metadata: Metadata = serde_json::from_str(entry)
         .with_context(|| format!("the metadata entry `{METADATA_KEY}` is not what this version writes"))?;
     metadata.preprocessing.check()?;
+    metadata.head.as_ref().map_or(Ok(()), HeadMetadata::check)?;
     let checkpoint = Checkpoint { tensors, metadata, origin };
     match checkpoint.has_backbone() {
         true => check(&checkpoint.tensors)?,

@@ -34,8 +34,9 @@ fn a_folder_becomes_a_model_that_needs_nothing_beside_it() {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }
     let results = std::fs::read_to_string(desk.path("runs/finetune/data/results.csv")).unwrap();
-    let header = "epoch,phase,learning_rate,loss,accuracy,val_loss,val_accuracy\n1,head,0.01,";
-    assert!(results.starts_with(header), "{results}");
+    let columns = "epoch,phase,learning_rate,loss,accuracy,val_loss,val_accuracy,temperature,val_calibration_error";
+    let header = format!("{columns},val_calibrated_error\n1,head,0.01,");
+    assert!(results.starts_with(&header), "{results}");
     assert_eq!(results.lines().count(), 6);
 
     let elsewhere = Desk::new();
@@ -180,7 +181,8 @@ fn a_head_runs_on_the_numbers_that_its_features_were_made_with() {
     let ran = desk.run(&["classify", "-m", "model.safetensors", "data/cat/0.png"]);
     let predictions = ran.assert_done().json_lines()[0]["predictions"].clone();
     let dog = predictions.as_array().unwrap().iter().find(|p| p["label"] == "dog").unwrap()["probability"].as_f64();
-    let expected = f64::from(1.0 / (1.0 + (-logit).exp()));
+    let temperature = model.metadata.head.unwrap().temperature;
+    let expected = 1.0 / (1.0 + (-f64::from(logit) / temperature).exp());
     assert!((dog.unwrap() - expected).abs() < 1e-5, "{dog:?}, {expected}");
 }
 

@@ -11,6 +11,7 @@ mod gradients;
 mod hub;
 mod lr_find;
 mod parity;
+mod rejection;
 mod similar;
 mod weights_files;
 

@@ -19,6 +19,10 @@ fn with_head() -> Tensors {
     }
     insert("fc.weight", &[3, 16]);
     insert("fc.bias", &[3]);
+    for (name, shape) in [("ood.means", &[3, 2048][..]), ("ood.components", &[5, 2048]), ("ood.variances", &[6])] {
+        insert(name, shape);
+    }
+    insert("ood.quantiles", &[1001]);
     tensors
 }
 
@@ -32,6 +36,10 @@ fn the_check_names_what_does_not_fit_in_a_head() {
         ("head.0.bias", Some(tensor(&[3])), "tensor `head.0.bias` is [3], expected [16]"),
         ("fc.weight", Some(tensor(&[3, 2048])), "tensor `fc.weight` is [3, 2048], expected [units, 16]"),
         ("head.2.weight", Some(tensor(&[3, 3])), "unexpected tensor `head.2.weight`"),
+        ("ood.variances", None, "missing tensor `ood.variances`"),
+        ("ood.variances", Some(tensor(&[5])), "tensor `ood.variances` is [5], expected [6]"),
+        ("ood.means", Some(tensor(&[2, 2048])), "tensor `ood.means` is [2, 2048], expected [3, 2048]"),
+        ("ood.more", Some(tensor(&[3])), "unexpected tensor `ood.more`"),
         ("bn1.bias", Some(tensor(&[64])), "tensor `bn1.bias` is [64], expected [32]"),
         ("bn1.bias", None, "missing tensor `bn1.bias`"),
     ] {

@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::evaluate::{Answer, Evaluation};
+use crate::evaluate::{Answer, Evaluation, Rejection};
 
 /// Everything that an evaluation tells.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub struct Report<'a> {
     pub split: &'static str,
     #[serde(flatten)]
     pub evaluation: &'a Evaluation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Rejection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_ids: Option<&'a [String]>,
     pub unreadable: Vec<&'a Unreadable>,

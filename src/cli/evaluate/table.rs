@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::Table;
 
 use super::report::Report;
-use crate::evaluate::{ClassScores, Evaluation, Scores};
+use crate::evaluate::{ClassScores, Evaluation, Rejection, Scores};
 use crate::terminal::{align_right, percent, printable, section, table, thousands};
 
 /// Classes that a table still shows in full.
@@ -36,7 +36,11 @@ pub fn write(report: &Report, file: &mut dyn Write) -> Result<()> {
     }
     let (shown, all) = (evaluation.mistakes.len(), evaluation.pictures - evaluation.correct);
     let title = format!("mistakes, the most confident first ({shown} of {})", thousands(all));
-    Ok(section(file, &title, mistakes(evaluation))?)
+    section(file, &title, mistakes(evaluation))?;
+    match &report.rejection {
+        Some(rejection) => write_rejection(rejection, file),
+        None => Ok(()),
+    }
 }
 
 fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {
@@ -53,7 +57,28 @@ fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {
     }
     let guessing = (evaluation.classes.len() as f64).ln();
     let remark = format!("nats; {guessing:.4} is no better than a guess");
-    Ok(line("log loss", format!("{:.4}", evaluation.log_loss), remark)?)
+    line("log loss", format!("{:.4}", evaluation.log_loss), remark)?;
+    let remark = "expected calibration error; 0 is best".to_owned();
+    Ok(line("calibration", format!("{:.4}", evaluation.expected_calibration_error), remark)?)
+}
+
+fn write_rejection(rejection: &Rejection, file: &mut dyn Write) -> Result<()> {
+    let mut lines = table(["classify --reject", "distance", "known accepted", "unknown rejected"]);
+    align_right(&mut lines, 0..4);
+    for limit in &rejection.thresholds {
+        lines.add_row([
+            limit.reject.to_string(),
+            format!("{:.3}", limit.distance),
+            percent(limit.known_accepted),
+            percent(limit.unknown_rejected),
+        ]);
+    }
+    let title = format!(
+        "told apart from {} unknown pictures: AUROC {:.4}; 0.5 is no better than a guess",
+        thousands(rejection.unknown_pictures),
+        rejection.auroc
+    );
+    section(file, &title, lines)
 }
 
 fn class_table(evaluation: &Evaluation) -> Table {

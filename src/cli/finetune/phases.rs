@@ -10,6 +10,7 @@ use super::watch::Watch;
 use crate::architecture::FEATURES;
 use crate::cli::{Context, training};
 use crate::output::Existing;
+use crate::rejection::Known;
 use crate::train::{
     self, Arguments, Below, Checkpoint, Data, EpochReport, Fit, Model, Observer, Phase, Position, Run, Unfreeze,
 };
@@ -21,6 +22,8 @@ pub struct Training<'a> {
     pub data: &'a Data<'a>,
     /// Where the network trains or the model file must hold it; otherwise where it is at hand.
     pub backbone: Option<&'a weights::Checkpoint>,
+    /// Where the training pictures lie for the backbone as it came.
+    pub known: Known,
     pub context: &'a Context,
 }
 
@@ -65,7 +68,33 @@ impl Training<'_> {
         let mut fit = Fit::new(settings, Phase::Network, model, position)?;
         self.fit(&mut fit, &*below.train(), &*below.val(), checkpoint)?;
         self.write_model(&self.run.last(), &fit.model, &fit.evaluated(), fit.position.history.last())?;
+        if fit.position.best.as_ref().is_some_and(|best| best.phase == Phase::Network) {
+            self.add_known(&below, first).with_context(go_on)?;
+        }
         Ok(fit.position)
+    }
+
+    /// Adds to the best model where the training pictures lie for the network that it has become.
+    fn add_known(&self, below: &Below, first_block: usize) -> Result<()> {
+        let mut best = weights::load(&self.run.best())?;
+        // The run was stopped right before its end.
+        if best.tensors.contains_key(weights::ood::MEANS) {
+            return Ok(());
+        }
+        let Arguments { settings, pipeline, .. } = self.arguments;
+        let model =
+            Model::with_blocks(&best.tensors, &best, first_block, pipeline.pool, settings, &self.context.device)?;
+        let network = model.network(&model.detached())?;
+        let (train, val) = (below.plain_train(), below.val());
+        let bar =
+            self.context.terminal.progress(self.data.train.len() + self.data.val.len(), "pictures looked at again");
+        let kept = || "the training is done, and kept".to_owned();
+        let features = |source| train::features(&network, source, &kept, &mut |count| bar.inc(count as u64));
+        let (rows, held_out) = (features(&*train)?, features(&*val)?);
+        bar.finish_and_clear();
+        let known = Known::fit(&rows, train.classes(), &held_out)?;
+        best.tensors.extend(known.tensors());
+        write(&self.run.best(), &best.tensors, &best.metadata)
     }
 
     fn fit(
@@ -96,6 +125,9 @@ impl Training<'_> {
     ) -> Result<()> {
         let Arguments { settings, pipeline, name, .. } = self.arguments;
         let mut tensors = model.tensors(values)?;
+        if report.is_some_and(|report| report.phase == Phase::Head) {
+            tensors.extend(self.known.tensors());
+        }
         let is_portable = pipeline.base.parse::<Source>()?.is_portable();
         let is_embedded = settings.unfreeze != Unfreeze::Nothing || !is_portable;
         if is_embedded {
@@ -119,13 +151,13 @@ impl Training<'_> {
             backbone: Some(if is_embedded { weights::backbone_digest(&tensors) } else { pipeline.backbone.clone() }),
             base: (!is_embedded).then(|| pipeline.base.clone()),
             preprocessing: pipeline.preprocessing,
-            head: Some(self.head_metadata(name)),
+            head: Some(self.head_metadata(name, report.map_or(1.0, |report| report.temperature))),
             history: history.as_object().cloned().unwrap_or_default(),
         };
         write(path, &tensors, &metadata)
     }
 
-    fn head_metadata(&self, name: &str) -> HeadMetadata {
+    fn head_metadata(&self, name: &str, temperature: f64) -> HeadMetadata {
         let settings = &self.arguments.settings;
         HeadMetadata {
             name: name.to_owned(),
@@ -133,6 +165,7 @@ impl Training<'_> {
             class_ids: None,
             pool: self.arguments.pipeline.pool,
             dropout: vec![settings.dropout; settings.hidden.len()],
+            temperature,
         }
     }
 }
