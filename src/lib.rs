@@ -8,7 +8,7 @@
 //! Letters of shapes, everywhere: N batch, H height, W width, C channels, K classes. Activations
 //! are NHWC, float32. A module uses only modules that stand below it:
 //!
-//! [`cli`] → [`audit`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] →
+//! [`cli`] → [`report`] → [`audit`] → [`train`], [`evaluate`], [`explain`] → [`features`], [`classifier`], [`reference`] →
 //! [`network`], [`head`], [`rejection`], [`dataset`], [`similarity`] → [`engine`], [`xception`] → [`weights`] →
 //! [`image`], [`labels`] → [`op`] → [`kernel`] → [`architecture`], [`convention`]
 //!
@@ -38,6 +38,7 @@ pub mod output;
 pub mod plot;
 pub mod reference;
 pub mod rejection;
+pub mod report;
 pub mod similarity;
 pub mod terminal;
 pub mod train;

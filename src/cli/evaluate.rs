@@ -1,6 +1,7 @@
 //! `xcept evaluate`: how good a classifier is on labelled pictures.
 
 mod judge;
+mod page;
 mod report;
 mod table;
 
@@ -47,6 +48,13 @@ pub struct Evaluate {
     /// Pictures of other things: say how well `classify --reject` tells them from those of the data
     #[arg(long, value_name = "FOLDER")]
     unknown: Option<PathBuf>,
+    /// Write DIR/report.html: one file with figures, charts, the worst mistakes with what the classifier saw in them,
+    /// and a table of all predictions
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Write the report's charts to DIR, as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// How many mistakes to list, the most confident first
     #[arg(long, value_name = "N", default_value = "10")]
     mistakes: usize,
@@ -105,6 +113,7 @@ impl Evaluate {
             let text = "--unknown: csv has a row for each picture and no place for its figures; pass -f json";
             return Err(WrongUsage(text.to_owned()).into());
         }
+        page::refuse_unwritable(&self, existing)?;
         let (dataset, part) = self.select()?;
         let others = self.unknown.as_ref().map(|folder| dataset::list(std::slice::from_ref(folder))).transpose()?;
         let others = others.unwrap_or_default();
@@ -153,6 +162,7 @@ impl Evaluate {
             Format::Json => report.write_json(file),
             Format::Csv => report::write_csv(&outcomes, classifier.class_names(), file),
         })?;
+        page::write(&self, existing, &report, &outcomes, context)?;
         Ok(self.status(&report))
     }
 

@@ -55,6 +55,11 @@ impl ClassifierArguments {
         Classifier::new(self.open_parts(context)?, &context.device)
     }
 
+    /// What the user called it.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// What the classifier is made of.
     pub fn open_parts(&self, context: &Context) -> Result<Parts> {
         let checkpoint = load_classifier(&self.model, context, self.convention)?;

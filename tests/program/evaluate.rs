@@ -182,3 +182,20 @@ fn results_go_to_a_file_that_is_not_replaced_unasked() {
     let picture = ["-o", "data/cat/0.png", "--overwrite"];
     evaluate(&desk, &picture).assert_failed(1, &["data/cat/0.png", "input of this very command"]);
 }
+
+#[test]
+fn a_report_is_one_file_with_the_mistakes_pictures() {
+    let desk = desk_with_pictures("data");
+    let ran = evaluate(&desk, &["--report", "out", "--plots", "charts", "-o", "figures.json"]);
+    assert!(ran.assert_done().stderr.contains("out/report.html"), "{}", ran.stderr);
+    let html = std::fs::read_to_string(desk.path("out/report.html")).unwrap();
+    for part in ["83.33 %", "43.65 to 96.99 %", "data/dog/chelsea.png", "Confusion matrix", "Reliability"] {
+        assert!(html.contains(part), "no `{part}`");
+    }
+    // One mistake: its picture, and that with the heat.
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 2);
+    assert_eq!(std::fs::read_dir(desk.path("out")).unwrap().count(), 1);
+    let svg = std::fs::read_to_string(desk.path("charts/reliability.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && desk.path("charts/reliability.png").exists());
+    evaluate(&desk, &["--report", "out"]).assert_failed(1, &["out/report.html", "--overwrite"]);
+}

@@ -78,7 +78,7 @@ fn write_rejection(rejection: &Rejection, file: &mut dyn Write) -> Result<()> {
         thousands(rejection.unknown_pictures),
         rejection.auroc
     );
-    section(file, &title, lines)
+    Ok(section(file, &title, lines)?)
 }
 
 fn class_table(evaluation: &Evaluation) -> Table {

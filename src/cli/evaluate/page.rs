@@ -1,0 +1,97 @@
+//! The report as a page, and its charts as files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::report::{Report, Unreadable};
+use super::{Context, Evaluate};
+use crate::architecture::BLOCKS;
+use crate::evaluate::{Answer, Evaluation};
+use crate::explain::Explainer;
+use crate::output::{self, Existing};
+use crate::plot::Chart;
+use crate::report::{self, Thumbnail};
+use crate::{image, interrupt, train};
+
+const PAGE: &str = "report.html";
+const RELIABILITY: [&str; 2] = ["reliability.svg", "reliability.png"];
+
+/// Mistakes that the page shows, and the longest side of their pictures in pixels.
+const MISTAKES: usize = 24;
+const THUMBNAIL_SIDE: usize = 320;
+
+/// The files that [`write`] will write.
+fn outputs(evaluate: &Evaluate) -> impl Iterator<Item = PathBuf> {
+    let page = evaluate.report.iter().map(|folder| folder.join(PAGE));
+    page.chain(evaluate.plots.iter().flat_map(|folder| RELIABILITY.map(|name| folder.join(name))))
+}
+
+/// Makes the folders and refuses, before any work, a file that could not be written later.
+pub fn refuse_unwritable(evaluate: &Evaluate, existing: Existing) -> Result<()> {
+    for folder in [&evaluate.report, &evaluate.plots].into_iter().flatten() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    }
+    outputs(evaluate).try_for_each(|path| output::refuse_unwritable(&path, existing))
+}
+
+/// Writes the page and the charts, those that were asked for.
+pub fn write(
+    evaluate: &Evaluate,
+    existing: Existing,
+    report: &Report,
+    outcomes: &[Result<Answer, Unreadable>],
+    context: &Context,
+) -> Result<()> {
+    if let Some(folder) = &evaluate.plots {
+        write_chart(folder, existing, &report::reliability(report.evaluation))?;
+        context.terminal.note(format_args!("{}: {}", folder.display(), RELIABILITY.join(", ")));
+    }
+    let Some(folder) = &evaluate.report else { return Ok(()) };
+    let answers: Vec<&Answer> = outcomes.iter().flatten().collect();
+    let evaluation = Evaluation::new(&report.evaluation.class_names, answers.iter().copied(), MISTAKES)?;
+    let thumbnails = thumbnails(evaluate, &evaluation, context)?;
+    let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
+    let curves = learning_curves(Path::new(evaluate.classifier.model()));
+    let page = report::Report {
+        model: report.model,
+        data: &report.data,
+        split: report.split,
+        evaluation: &evaluation,
+        answers: &answers,
+        unreadable: &unreadable,
+        thumbnails: &thumbnails,
+        learning_curves: curves.as_deref(),
+    };
+    let path = folder.join(PAGE);
+    output::write_atomically(&path, existing, page.html().as_bytes())?;
+    context.terminal.note(format_args!("{}: open it in a browser", path.display()));
+    Ok(())
+}
+
+fn write_chart(folder: &Path, existing: Existing, chart: &Chart) -> Result<()> {
+    let [svg, png] = RELIABILITY.map(|name| folder.join(name));
+    output::write_atomically(&svg, existing, chart.svg().as_bytes())?;
+    output::write_atomically(&png, existing, &chart.png()?)
+}
+
+/// The pictures of the mistakes, with what spoke for the wrong class.
+fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -> Result<Vec<Thumbnail>> {
+    if evaluation.mistakes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let explainer = Explainer::new(evaluate.classifier.open_parts(context)?, *BLOCKS.end(), &context.device)?;
+    let thumbnail = |path: &str| {
+        interrupt::check(|| "the report has not been written".to_owned())?;
+        let bytes = image::read(Path::new(path)).with_context(|| path.to_owned())?;
+        let explained = explainer.overlay(&bytes, THUMBNAIL_SIDE, None).with_context(|| path.to_owned())?;
+        let uri = |picture| report::jpeg_uri(&image::fitting(picture, THUMBNAIL_SIDE));
+        anyhow::Ok(Thumbnail { photograph: uri(&explained.photograph)?, heat: uri(&explained.overlaid)? })
+    };
+    evaluation.mistakes.iter().map(|mistake| thumbnail(&mistake.path)).collect()
+}
+
+/// The curves that a run has left beside its model.
+fn learning_curves(model: &Path) -> Option<String> {
+    std::fs::read_to_string(model.parent()?.join(train::CURVES)).ok()
+}

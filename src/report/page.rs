@@ -1,0 +1,217 @@
+//! The page, section by section.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Report, figures};
+use crate::evaluate::{Answer, Evaluation, Mistake};
+use crate::terminal::{percent, thousands};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// A confusion matrix of more classes could not be read.
+const MOST_IN_MATRIX: usize = 60;
+
+pub fn page(report: &Report) -> Markup {
+    let title = format!("{} on {}", report.model, report.data);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                // Nothing is fetched, whatever a name in the tables contains.
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) }
+                p.about { (about(report)) }
+                (headline(report.evaluation))
+                (charts(report))
+                (classes(report.evaluation))
+                (matrix(report.evaluation))
+                (mistakes(report))
+                (unreadable(report.unreadable))
+                (predictions(report))
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+fn about(report: &Report) -> String {
+    let Report { split, evaluation, .. } = report;
+    let (pictures, classes) = (thousands(evaluation.pictures), thousands(evaluation.class_names.len()));
+    format!("{pictures} pictures ({split}) of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn headline(evaluation: &Evaluation) -> Markup {
+    let [low, high] = evaluation.accuracy_interval.map(|end| format!("{:.2}", 100.0 * end));
+    let right = format!("{} of {} right", thousands(evaluation.correct), thousands(evaluation.pictures));
+    let mut cards = vec![
+        ("accuracy", percent(evaluation.accuracy), format!("{right}; {low} to {high} % with 95 % confidence")),
+        ("balanced accuracy", percent(evaluation.macro_average.recall), "mean of the classes' recalls".to_owned()),
+        ("macro F1", percent(evaluation.macro_average.f1), "mean of the classes".to_owned()),
+        ("log loss", format!("{:.4}", evaluation.log_loss), "nats a picture; 0 is certain and right".to_owned()),
+        (
+            "calibration error",
+            percent(evaluation.expected_calibration_error),
+            "how far probabilities are from shares that are right".to_owned(),
+        ),
+    ];
+    if let Some(top_5) = evaluation.top_5_accuracy {
+        cards.insert(1, ("top-5 accuracy", percent(top_5), "the class is among the five likeliest".to_owned()));
+    }
+    html! {
+        div.cards {
+            @for (name, figure, remark) in cards {
+                div.card { (name) b { (figure) } span { (remark) } }
+            }
+        }
+    }
+}
+
+fn charts(report: &Report) -> Markup {
+    let reliability = figures::reliability(report.evaluation).svg();
+    html! {
+        h2 { "Charts" }
+        div.charts {
+            img src=(figures::svg_uri(&reliability)) alt="Reliability diagram: share that is right by probability";
+            @if let Some(curves) = report.learning_curves {
+                img src=(figures::svg_uri(curves)) alt="Learning curves: loss and accuracy by epoch";
+            }
+        }
+    }
+}
+
+fn classes(evaluation: &Evaluation) -> Markup {
+    html! {
+        h2 { "Classes" }
+        div.scroll {
+            table {
+                thead { tr {
+                    th { "class" }
+                    @for name in ["precision", "recall", "F1", "pictures"] { th.number { (name) } }
+                } }
+                tbody {
+                    @for class in &evaluation.classes {
+                        tr {
+                            td { (class.label) }
+                            @for score in [class.scores.precision, class.scores.recall, class.scores.f1] {
+                                td.number { (percent(score)) }
+                            }
+                            td.number { (thousands(class.support)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn matrix(evaluation: &Evaluation) -> Markup {
+    let names = &evaluation.class_names;
+    if names.len() > MOST_IN_MATRIX {
+        return html! {};
+    }
+    let rows = evaluation.confusion_matrix.iter().zip(names).enumerate();
+    html! {
+        h2 { "Confusion matrix" }
+        p.about { "rows are the truth, columns the prediction" }
+        div.scroll {
+            table.matrix {
+                thead { tr { th {} @for name in names { th.number { (name) } } } }
+                tbody {
+                    @for (truth, (row, name)) in rows {
+                        tr {
+                            th { (name) }
+                            @for (class, count) in row.iter().enumerate() {
+                                (cell(*count, row.iter().sum(), truth != class))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(count: usize, of: usize, is_wrong: bool) -> Markup {
+    let share = format!("--share:{:.3}", count as f64 / of.max(1) as f64);
+    html! { td.number.wrong[is_wrong] style=(share) { (thousands(count)) } }
+}
+
+fn mistakes(report: &Report) -> Markup {
+    let shown: Vec<&Mistake> = report.evaluation.mistakes.iter().take(report.thumbnails.len()).collect();
+    html! {
+        h2 { "Worst mistakes" }
+        @if shown.is_empty() { p { "none" } }
+        div.mistakes {
+            @for (mistake, thumbnail) in shown.into_iter().zip(report.thumbnails) {
+                figure {
+                    div {
+                        img src=(thumbnail.photograph) alt="the picture" loading="lazy";
+                        img src=(thumbnail.heat) alt="what spoke for the prediction" loading="lazy";
+                    }
+                    figcaption {
+                        b { (mistake.prediction) " " (percent(mistake.probability.into())) }
+                        ", is " b { (mistake.truth) } br; (mistake.path)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(unreadable: &[(&str, &str)]) -> Markup {
+    if unreadable.is_empty() {
+        return html! {};
+    }
+    html! {
+        h2 { "Not read" }
+        div.scroll {
+            table {
+                tbody { @for (path, error) in unreadable { tr { td.path { (path) } td { (error) } } } }
+            }
+        }
+    }
+}
+
+fn predictions(report: &Report) -> Markup {
+    html! {
+        h2 { "All predictions" }
+        div.tools {
+            input #search type="search" placeholder="search paths and classes" aria-label="search";
+            label { input #wrong type="checkbox"; " mistakes only" }
+            span #shown {}
+        }
+        div.scroll {
+            table #predictions {
+                thead { tr {
+                    th data-sort="text" { "picture" }
+                    th data-sort="text" { "truth" }
+                    th data-sort="text" { "prediction" }
+                    th.number data-sort="number" { "probability" }
+                } }
+                tbody { @for answer in report.answers { (prediction(answer, &report.evaluation.class_names)) } }
+            }
+        }
+    }
+}
+
+fn prediction(answer: &Answer, names: &[String]) -> Markup {
+    let prediction = answer.prediction();
+    let is_wrong = prediction.class != answer.truth;
+    html! {
+        tr data-wrong=[is_wrong.then_some("1")] {
+            td.path { (answer.path) }
+            td { (names[answer.truth]) }
+            td.bad[is_wrong] { (names[prediction.class]) }
+            td.number data-value=(prediction.probability) { (percent(prediction.probability.into())) }
+        }
+    }
+}
