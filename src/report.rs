@@ -1,13 +1,17 @@
-//! What an evaluation tells, as one HTML file to look at and to hand on: everything is inside it, it asks
+//! What an evaluation or an audit tells, as one HTML file to look at and to hand on: everything is inside it, it asks
 //! nothing of a network, follows the reader's light or dark, and can be read on a telephone and on paper.
 //!
 //! Scripts only sort and search; without them the tables stand in the order of the file.
 
+mod audit;
 mod figures;
 mod page;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
+use crate::audit::Audit;
 use crate::evaluate::{Answer, Evaluation};
 
 pub use figures::{jpeg_uri, reliability};
@@ -27,6 +31,33 @@ pub struct Report<'a> {
     pub thumbnails: &'a [Thumbnail],
     /// An SVG file, where the model's run has left one.
     pub learning_curves: Option<&'a str>,
+}
+
+/// The page of an audit.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditReport<'a> {
+    pub data: &'a str,
+    pub audit: &'a Audit,
+    /// Small pictures as data URIs, by their paths; one that is missing leaves its place empty.
+    pub thumbnails: &'a HashMap<String, String>,
+}
+
+impl AuditReport<'_> {
+    /// Findings of each kind that the page shows.
+    pub const SHOWN: usize = 60;
+
+    /// The whole file.
+    pub fn html(&self) -> String {
+        audit::page(self).into_string()
+    }
+
+    /// The pictures that the page shows of an audit, some of them more than once.
+    pub fn pictures(audit: &Audit) -> impl Iterator<Item = &str> {
+        let duplicates = audit.duplicates.iter().take(Self::SHOWN).flat_map(|pair| [&pair.first, &pair.second]);
+        let labels = audit.labels.iter().take(Self::SHOWN).map(|fault| &fault.place);
+        let outliers = audit.outliers.iter().take(Self::SHOWN).map(|outlier| &outlier.place);
+        duplicates.chain(labels).chain(outliers).map(|place| place.path.as_str())
+    }
 }
 
 /// A picture, and the same with what spoke for the wrong class laid over it, as data URIs.

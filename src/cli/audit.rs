@@ -1,6 +1,7 @@
 //! `xcept audit`: what is wrong with a data set.
 
 mod lines;
+mod page;
 mod table;
 
 use std::io::IsTerminal;
@@ -30,7 +31,10 @@ pub struct Audit {
     /// Write the findings to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the output file, and features of other pictures, weights or preprocessing in --features
+    /// Write DIR/audit.html: one file with the findings and their pictures
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Replace the output file, the report, and features of other pictures, weights or preprocessing in --features
     #[arg(long)]
     overwrite: bool,
     /// End with exit status 4 if there are findings of these kinds: leak, duplicate, label
@@ -76,6 +80,7 @@ impl Audit {
             output::refuse_unwritable(output, existing)?;
             output::refuse_input(output, [self.data.data.as_path()])?;
         }
+        page::refuse_unwritable(self.report.as_deref(), existing)?;
         let (features, unreadable) = self.data.features(|_| Ok(()), self.overwrite, context)?;
         if let Some(output) = &self.output {
             output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;
@@ -93,6 +98,7 @@ impl Audit {
             Format::Table => table::write(&audit, &self.data.data.to_string_lossy(), self.list, file),
             Format::Jsonl => lines::write(&audit, file),
         })?;
+        page::write(self.report.as_deref(), existing, &self.data.data.to_string_lossy(), &audit, context)?;
         Ok(self.status(&audit, !unreadable.is_empty()))
     }
 

@@ -13,7 +13,21 @@ const SCRIPT: &str = include_str!("script.js");
 const MOST_IN_MATRIX: usize = 60;
 
 pub fn page(report: &Report) -> Markup {
-    let title = format!("{} on {}", report.model, report.data);
+    let content = html! {
+        (headline(report.evaluation))
+        (charts(report))
+        (classes(report.evaluation))
+        (matrix(report.evaluation))
+        (mistakes(report))
+        (unreadable(report.unreadable))
+        (predictions(report))
+        script { (PreEscaped(SCRIPT)) }
+    };
+    frame(&format!("{} on {}", report.model, report.data), &about(report), &content)
+}
+
+/// The page around `content`.
+pub(super) fn frame(title: &str, about: &str, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -29,15 +43,8 @@ pub fn page(report: &Report) -> Markup {
             }
             body {
                 h1 { (title) }
-                p.about { (about(report)) }
-                (headline(report.evaluation))
-                (charts(report))
-                (classes(report.evaluation))
-                (matrix(report.evaluation))
-                (mistakes(report))
-                (unreadable(report.unreadable))
-                (predictions(report))
-                script { (PreEscaped(SCRIPT)) }
+                p.about { (about) }
+                (content)
             }
         }
     }
@@ -66,6 +73,11 @@ fn headline(evaluation: &Evaluation) -> Markup {
     if let Some(top_5) = evaluation.top_5_accuracy {
         cards.insert(1, ("top-5 accuracy", percent(top_5), "the class is among the five likeliest".to_owned()));
     }
+    self::cards(cards.into_iter())
+}
+
+/// Figures, each with its name and a remark.
+pub(super) fn cards(cards: impl Iterator<Item = (&'static str, String, String)>) -> Markup {
     html! {
         div.cards {
             @for (name, figure, remark) in cards {

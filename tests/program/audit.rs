@@ -140,3 +140,16 @@ fn the_table_has_a_line_for_each_kind_of_finding() {
     assert_eq!(line("same bytes"), "same bytes 1.0000 – data/train/dog/2.png data/val/dog/same.png");
     assert!(table.lines().all(|line| line.trim_end() == line), "{table}");
 }
+
+#[test]
+fn a_report_shows_the_pictures_of_what_was_found() {
+    let desk = desk_with_pictures();
+    std::fs::copy(desk.path("data/train/cat/0.png"), desk.path("data/val/cat/copy.png")).unwrap();
+    audit(&desk, &["--report", "out", "-o", "findings.jsonl"]).assert_done();
+    let html = std::fs::read_to_string(desk.path("out/audit.html")).unwrap();
+    for part in ["Leaks", "same bytes", "data/train/cat/0.png", "data/val/cat/copy.png", "Classes"] {
+        assert!(html.contains(part), "no `{part}`");
+    }
+    assert!(html.matches("data:image/jpeg;base64,").count() >= 2);
+    audit(&desk, &["--report", "out"]).assert_failed(1, &["out/audit.html", "--overwrite"]);
+}
