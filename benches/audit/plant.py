@@ -1,6 +1,6 @@
 """Plants faults in a copy of a labelled data set, and scores what `xcept audit` finds of them.
 
-    python3 plant.py plant DATA PLANTED      DATA/{train,val}/CLASS/* with faults, and PLANTED.json
+    python3 plant.py plant DATA PLANTED [SEED]    DATA/{train,val}/CLASS/* with faults, and PLANTED.json
     python3 plant.py score PLANTED.json AUDIT.jsonl [KNOWN.json]
 
 Needs Python 3 and Pillow. The same seed plants the same faults. KNOWN.json lists faults that were in the data set
@@ -42,9 +42,9 @@ def copy(source, target, change):
     picture.save(target, "JPEG", quality=quality)
 
 
-def plant(data, planted):
+def plant(data, planted, seed=SEED):
     data, planted = Path(data), Path(planted)
-    dice = random.Random(SEED)
+    dice = random.Random(int(seed))
     of = {split: pictures(data, split) for split in ("train", "val")}
     chosen = dice.sample(of["train"] + of["val"], SWAPS + COPIES)
     swaps, copies = chosen[:SWAPS], chosen[SWAPS:]

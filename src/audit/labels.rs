@@ -127,7 +127,7 @@ mod tests {
         second[7] = 0.95;
         second[8] = 0.6;
         second.extend([0.96; 10]);
-        second[14] = 0.01;
+        second[14] = 0.001;
         let classes: Vec<usize> = (0..20).map(|row| row / 10).collect();
         let found: Vec<usize> = doubts(&classes, &rows(&second)).iter().map(|doubt| doubt.row).collect();
         assert_eq!(found, [14, 5, 2, 7]);
