@@ -87,8 +87,9 @@ fn jacobi(mut a: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                 for row in a.iter_mut().chain(&mut vectors) {
                     (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
                 }
-                for k in 0..n {
-                    (a[p][k], a[q][k]) = (c * a[p][k] - s * a[q][k], s * a[p][k] + c * a[q][k]);
+                let (above, below) = a.split_at_mut(q);
+                for (x, y) in above[p].iter_mut().zip(&mut below[0]) {
+                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
                 }
             }
         }
@@ -102,8 +103,7 @@ mod tests {
 
     #[test]
     fn the_strongest_directions_are_the_eigenvectors() {
-        // numpy: `q, _ = np.linalg.qr(...)` is not needed: a matrix whose eigenvectors are known, those of the second
-        // difference, sin(π i k / (n + 1)), with the eigenvalues 2 + 2 cos(π k / (n + 1)).
+        // Of the second difference they are known: sin(π i k / (n + 1)), with the eigenvalues 2 + 2 cos(π k / (n + 1)).
         const N: usize = 40;
         let entry = |i: usize, j: usize| match i.abs_diff(j) {
             0 => 2.0,
