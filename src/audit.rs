@@ -106,27 +106,24 @@ impl Audit {
     ) -> Result<Self> {
         ensure!(features.pipeline.pool != Pool::None, "an audit needs pooled features; pass --pool avg");
         features.ensure_finite()?;
-        let mut inspected = files::inspect(features, done)?;
+        let inspected = files::inspect(features, unreadable, done)?;
+        tracing::debug!("{} files looked at", inspected.found);
         let (distinct, mut pairs) = duplicates::exact(&features.rows);
         let rows: Vec<&[f32]> = distinct.iter().map(|&row| features.rows[row].values.as_slice()).collect();
         let neighbours = similarity::nearest_others(&rows, outliers::NEIGHBOUR, done)?;
+        tracing::debug!("neighbours of {} pictures are known", distinct.len());
         done(features.rows.len() - distinct.len())?;
         pairs.extend(duplicates::near(features, &distinct, &neighbours, &inspected));
+        tracing::debug!("{} pairs are one picture", pairs.len());
         let groups = duplicates::groups(features.rows.len(), &pairs);
         let labelled: Vec<usize> = (0..features.rows.len()).filter(|&row| features.rows[row].class.is_some()).collect();
-        let labels_skipped = unfit_for_labels(features, &labelled);
-        let labels = if labels_skipped.is_none() {
-            labels::find(features, &labelled, &held_out::probabilities(features, &labelled, &groups, done)?)
-        } else {
-            Vec::new()
+        let (labels, labels_skipped) = match unfit_for_labels(features, &labelled) {
+            Some(reason) => (Vec::new(), Some(reason)),
+            None => {
+                let probabilities = held_out::probabilities(features, &labelled, &groups, done)?;
+                (labels::find(features, &labelled, &probabilities), None)
+            }
         };
-        let gone = |(path, detail): &(String, String)| FileFault {
-            path: path.clone(),
-            kind: FileFaultKind::Unreadable,
-            detail: detail.clone(),
-        };
-        inspected.faults.extend(unreadable.iter().map(gone));
-        inspected.faults.sort_by_key(|fault| fault.kind);
         Ok(Self {
             pictures: features.rows.len(),
             files_found: inspected.found,

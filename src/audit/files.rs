@@ -61,9 +61,18 @@ pub(super) struct Files {
     pub found: usize,
 }
 
-/// Looks at the file of each row that is still there; `done` hears of rows.
-pub(super) fn inspect(features: &Features, done: &mut dyn FnMut(usize) -> Result<()>) -> Result<Files> {
+/// Looks at the file of each row that is still there; `unreadable` files have none, for a reason. `done` hears of rows.
+pub(super) fn inspect(
+    features: &Features,
+    unreadable: &[(String, String)],
+    done: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Files> {
     let mut files = Files::default();
+    files.faults.extend(unreadable.iter().map(|(path, reason)| FileFault {
+        path: path.clone(),
+        kind: FileFaultKind::Unreadable,
+        detail: reason.clone(),
+    }));
     for rows in features.rows.chunks(BATCH) {
         let inspected: Vec<Option<Result<Facts>>> = rows.par_iter().map(inspect_row).collect();
         for (row, facts) in rows.iter().zip(inspected) {
@@ -71,6 +80,7 @@ pub(super) fn inspect(features: &Features, done: &mut dyn FnMut(usize) -> Result
         }
         done(rows.len())?;
     }
+    files.faults.sort_by_key(|fault| fault.kind);
     Ok(files)
 }
 

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_missing_attribute_is_a_value_too() {
-        let picture = |i: usize| (facts(200, (i % 2 == 0).then_some(90)), i % 2);
+        let picture = |i: usize| (facts(200, i.is_multiple_of(2).then_some(90)), i % 2);
         let found = find_in(&(0..40).map(picture).collect::<Vec<_>>());
         let quality = found.iter().find(|shortcut| shortcut.attribute == "JPEG quality").unwrap();
         assert!(quality.balanced_accuracy == 1.0 && quality.is_suspicious);

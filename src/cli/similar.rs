@@ -136,36 +136,17 @@ impl Similar {
         extractor: &FeatureExtractor,
         context: &Context,
     ) -> Result<Vec<Answer>> {
-        interrupt::install()?;
-        let bar = context.terminal.progress(inputs.len(), "queries");
         let rows: Vec<&[f32]> = features.rows.iter().map(|row| row.values.as_slice()).collect();
-        let prepare = |input: &Input| extractor.prepare(&image::read(&input.path)?);
-        let mut queries: Vec<Result<Vec<f32>, String>> = Vec::with_capacity(inputs.len());
-        batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
-            interrupt::check(|| "nothing has been written".to_owned())?;
-            let pixels: Vec<&[f32]> = prepared.iter().flatten().map(Vec::as_slice).collect();
-            let computed = if pixels.is_empty() { Vec::new() } else { extractor.forward(&pixels)?.to_vec2::<f32>()? };
-            let mut computed = computed.into_iter();
-            for prepared in prepared {
-                queries.push(match prepared {
-                    Ok(_) => Ok(computed.next().context("a picture without features")?),
-                    Err(error) => Err(format!("{error:#}")),
-                });
-            }
-            bar.inc(batch.len() as u64);
-            Ok(())
-        })?;
-        bar.finish_and_clear();
+        let queries = compute(inputs, extractor, context)?;
         let readable: Vec<&[f32]> = queries.iter().flatten().map(Vec::as_slice).collect();
         let mut found = similarity::nearest(&readable, &rows, self.top.into()).into_iter();
-        let mut next = |_| found.next().context("a query without an answer");
-        queries
-            .into_iter()
-            .map(|query| match query {
-                Ok(values) => Ok(Ok(next(values)?)),
+        let answer = |query: Result<Vec<f32>, String>| -> Result<Answer> {
+            match query {
+                Ok(_) => Ok(Ok(found.next().context("a query without an answer")?)),
                 Err(error) => Ok(Err(error)),
-            })
-            .collect()
+            }
+        };
+        queries.into_iter().map(answer).collect()
     }
 
     fn format(&self) -> Format {
@@ -190,6 +171,30 @@ impl Similar {
             .collect();
         sheet::write(path, existing, &rows)
     }
+}
+
+/// Features of each query, in order, or why it could not be read.
+fn compute(inputs: &[Input], extractor: &FeatureExtractor, context: &Context) -> Result<Vec<Result<Vec<f32>, String>>> {
+    interrupt::install()?;
+    let bar = context.terminal.progress(inputs.len(), "queries");
+    let prepare = |input: &Input| extractor.prepare(&image::read(&input.path)?);
+    let mut queries: Vec<Result<Vec<f32>, String>> = Vec::with_capacity(inputs.len());
+    batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
+        interrupt::check(|| "nothing has been written".to_owned())?;
+        let pixels: Vec<&[f32]> = prepared.iter().flatten().map(Vec::as_slice).collect();
+        let computed = if pixels.is_empty() { Vec::new() } else { extractor.forward(&pixels)?.to_vec2::<f32>()? };
+        let mut computed = computed.into_iter();
+        for prepared in prepared {
+            queries.push(match prepared {
+                Ok(_) => Ok(computed.next().context("a picture without features")?),
+                Err(error) => Err(format!("{error:#}")),
+            });
+        }
+        bar.inc(batch.len() as u64);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(queries)
 }
 
 /// The class that a row's folder gives it.
