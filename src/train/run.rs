@@ -174,8 +174,9 @@ impl Run {
             |name: &str, bytes: &[u8]| output::write_atomically(&self.folder.join(name), Existing::Replace, bytes);
         write("results.csv", &writer.into_inner()?)?;
         let chart = curves(history);
-        write(CURVES, chart.svg().as_bytes())?;
-        write("curves.png", &chart.png()?)
+        let [svg, png] = CURVES;
+        write(svg, chart.svg().as_bytes())?;
+        write(png, &chart.png()?)
     }
 
     /// The run is done: what was for going on goes.
@@ -189,7 +190,7 @@ impl Run {
 }
 
 /// Loss and accuracy over the epochs, in the folder of a run.
-pub const CURVES: &str = "curves.svg";
+pub const CURVES: [&str; 2] = ["curves.svg", "curves.png"];
 const ARGUMENTS: &str = "args.toml";
 const TRAINING: &str = "training";
 const VALIDATION: &str = "validation";

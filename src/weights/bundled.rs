@@ -15,9 +15,10 @@ pub struct Bundled {
     bytes: &'static [u8],
 }
 
-/// The base, then the classifiers that stand on it; none without the `bundled` feature.
+/// The base, then the classifiers that stand on it; none without the `bundled` feature. A static, for a constant may
+/// stand in the binary once for each use.
 #[cfg(feature = "bundled")]
-pub const BUNDLED: &[Bundled] = &[
+pub static BUNDLED: &[Bundled] = &[
     Bundled {
         name: "bundled",
         description: "ImageNet base without its 1,000-class head",
@@ -30,7 +31,7 @@ pub const BUNDLED: &[Bundled] = &[
     },
 ];
 #[cfg(not(feature = "bundled"))]
-pub const BUNDLED: &[Bundled] = &[];
+pub static BUNDLED: &[Bundled] = &[];
 
 impl Bundled {
     pub fn find(name: &str) -> Option<&'static Bundled> {

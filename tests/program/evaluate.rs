@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::program::{Desk, Ran, add_crops, thousand_classes};
+use crate::support::program::{Desk, Ran, add_crops, root, thousand_classes};
 
 /// Three cats and two dogs, and a cat in the dogs' folder: one answer of six is wrong.
 fn desk_with_pictures(data: &str) -> Desk {
@@ -198,4 +198,18 @@ fn a_report_is_one_file_with_the_mistakes_pictures() {
     let svg = std::fs::read_to_string(desk.path("charts/reliability.svg")).unwrap();
     assert!(svg.starts_with("<svg") && desk.path("charts/reliability.png").exists());
     evaluate(&desk, &["--report", "out"]).assert_failed(1, &["out/report.html", "--overwrite"]);
+}
+
+#[test]
+fn a_run_s_learning_curves_are_in_its_model_s_report() {
+    let desk = desk_with_pictures("data");
+    desk.write("run/best.safetensors", &std::fs::read(root().join("weights/cats-vs-dogs.safetensors")).unwrap());
+    desk.write("run/curves.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
+    desk.run(&["evaluate", "data", "-m", "run/best.safetensors", "--report", "out", "--plots", "out"]).assert_done();
+    let html = std::fs::read_to_string(desk.path("out/report.html")).unwrap();
+    assert!(html.contains("Learning curves"));
+    assert_eq!(
+        std::fs::read(desk.path("out/curves.svg")).unwrap(),
+        std::fs::read(desk.path("run/curves.svg")).unwrap()
+    );
 }

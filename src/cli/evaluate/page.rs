@@ -22,9 +22,18 @@ const MISTAKES: usize = 24;
 const THUMBNAIL_SIDE: usize = 320;
 
 /// The files that [`write`] will write.
-fn outputs(evaluate: &Evaluate) -> impl Iterator<Item = PathBuf> {
+fn outputs(evaluate: &Evaluate) -> Vec<PathBuf> {
+    let curves = curves(evaluate).map(|(name, _)| name);
+    let charts: Vec<&str> = RELIABILITY.into_iter().chain(curves).collect();
     let page = evaluate.report.iter().map(|folder| folder.join(PAGE));
-    page.chain(evaluate.plots.iter().flat_map(|folder| RELIABILITY.map(|name| folder.join(name))))
+    page.chain(evaluate.plots.iter().flat_map(|folder| charts.iter().map(|name| folder.join(name)))).collect()
+}
+
+/// The learning curves that a run has left beside its model: names and contents.
+fn curves(evaluate: &Evaluate) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let folder = Path::new(evaluate.classifier.model()).parent().map(Path::to_owned);
+    let read = move |name: &'static str| Some((name, std::fs::read(folder.as_ref()?.join(name)).ok()?));
+    train::CURVES.into_iter().filter_map(read)
 }
 
 /// Makes the folders and refuses, before any work, a file that could not be written later.
@@ -32,7 +41,7 @@ pub fn refuse_unwritable(evaluate: &Evaluate, existing: Existing) -> Result<()> 
     for folder in [&evaluate.report, &evaluate.plots].into_iter().flatten() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     }
-    outputs(evaluate).try_for_each(|path| output::refuse_unwritable(&path, existing))
+    outputs(evaluate).iter().try_for_each(|path| output::refuse_unwritable(path, existing))
 }
 
 /// Writes the page and the charts, those that were asked for.
@@ -45,14 +54,16 @@ pub fn write(
 ) -> Result<()> {
     if let Some(folder) = &evaluate.plots {
         write_chart(folder, existing, &report::reliability(report.evaluation))?;
-        context.terminal.note(format_args!("{}: {}", folder.display(), RELIABILITY.join(", ")));
+        curves(evaluate)
+            .try_for_each(|(name, bytes)| output::write_atomically(&folder.join(name), existing, &bytes))?;
+        context.terminal.note(format_args!("{}: the charts are in there", folder.display()));
     }
     let Some(folder) = &evaluate.report else { return Ok(()) };
     let answers: Vec<&Answer> = outcomes.iter().flatten().collect();
     let evaluation = Evaluation::new(&report.evaluation.class_names, answers.iter().copied(), MISTAKES)?;
     let thumbnails = thumbnails(evaluate, &evaluation, context)?;
     let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
-    let curves = learning_curves(Path::new(evaluate.classifier.model()));
+    let curves = curves(evaluate).next().and_then(|(_, svg)| String::from_utf8(svg).ok());
     let page = report::Report {
         model: report.model,
         data: &report.data,
@@ -89,9 +100,4 @@ fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -
         anyhow::Ok(Thumbnail { photograph: uri(&explained.photograph)?, heat: uri(&explained.overlaid)? })
     };
     evaluation.mistakes.iter().map(|mistake| thumbnail(&mistake.path)).collect()
-}
-
-/// The curves that a run has left beside its model.
-fn learning_curves(model: &Path) -> Option<String> {
-    std::fs::read_to_string(model.parent()?.join(train::CURVES)).ok()
 }

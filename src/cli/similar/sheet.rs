@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use crate::image::{self, Interpolation, Picture};
+use crate::image::{self, Picture};
 use crate::output::{self, Existing};
 
 /// The longer side of a thumbnail in pixels.
@@ -30,11 +30,8 @@ pub fn write(path: &Path, existing: Existing, rows: &[Vec<&Path>]) -> Result<()>
 
 fn thumbnail(path: &Path) -> Picture {
     const GREY: u8 = 200;
-    let picture = image::read(path).and_then(|bytes| image::decode(&bytes, SIDE));
-    let Ok(picture) = picture else {
-        return Picture { width: SIDE, height: SIDE, pixels: vec![GREY; 3 * SIDE * SIDE] };
-    };
-    let longest = picture.width.max(picture.height);
-    let scaled = |side: usize| (side * SIDE).div_ceil(longest);
-    image::resize(&picture, scaled(picture.width), scaled(picture.height), Interpolation::Bicubic)
+    match image::read(path).and_then(|bytes| image::decode(&bytes, SIDE)) {
+        Ok(picture) => image::fitting(&picture, SIDE),
+        Err(_) => Picture { width: SIDE, height: SIDE, pixels: vec![GREY; 3 * SIDE * SIDE] },
+    }
 }
