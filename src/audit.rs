@@ -15,6 +15,8 @@ mod shortcuts;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -117,7 +119,7 @@ impl Audit {
         tracing::debug!("{} pairs are one picture", pairs.len());
         let groups = duplicates::groups(features.rows.len(), &pairs);
         let labelled: Vec<usize> = (0..features.rows.len()).filter(|&row| features.rows[row].class.is_some()).collect();
-        let (labels, labels_skipped) = match unfit_for_labels(features, &labelled) {
+        let (labels, labels_skipped) = match unfit_for_labels(features, &labelled, &groups) {
             Some(reason) => (Vec::new(), Some(reason)),
             None => {
                 let probabilities = held_out::probabilities(features, &labelled, &groups, done)?;
@@ -143,15 +145,17 @@ impl Audit {
 }
 
 /// Why the labels of these rows can't be judged by the others.
-fn unfit_for_labels(features: &Features, labelled: &[usize]) -> Option<String> {
-    let count = |class| labelled.iter().filter(|&&row| features.rows[row].class == Some(class)).count();
+fn unfit_for_labels(features: &Features, labelled: &[usize], groups: &[usize]) -> Option<String> {
+    // Copies of one picture count once, for they are held out together.
+    let of_class = |class| labelled.iter().filter(move |&&row| features.rows[row].class == Some(class));
+    let count = |class| of_class(class).map(|&row| groups[row]).collect::<HashSet<_>>().len();
     let names = &features.class_names;
     let small = names.iter().enumerate().find(|(class, _)| count(*class) < folds::FOLDS);
     match (names.len(), small) {
         (0, _) => Some("no picture has a label".to_owned()),
         (1, _) => Some(format!("`{}` is the only class", names[0])),
         (_, Some((class, name))) => {
-            Some(format!("class `{name}` has {} pictures, expected {} or more", count(class), folds::FOLDS))
+            Some(format!("class `{name}` has {} different pictures, expected {} or more", count(class), folds::FOLDS))
         }
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Files that the program writes appear whole or not at all.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -113,9 +114,22 @@ pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
 /// # Errors
 /// Names the file.
 pub fn refuse_input<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let Ok(output_file) = output.canonicalize() else { return Ok(()) };
-    if inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == output_file)) {
-        bail!("{}: is an input of this very command; choose another name to write to", output.display());
+    refuse_inputs(&[output], inputs)
+}
+
+/// [`refuse_input`] for many outputs.
+///
+/// # Errors
+/// Names the file.
+pub fn refuse_inputs<'a>(outputs: &[impl AsRef<Path>], inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    if !outputs.iter().any(|output| output.as_ref().exists()) {
+        return Ok(());
+    }
+    let inputs: HashSet<PathBuf> = inputs.into_iter().filter_map(|input| input.canonicalize().ok()).collect();
+    for output in outputs.iter().map(AsRef::as_ref) {
+        if output.canonicalize().is_ok_and(|output| inputs.contains(&output)) {
+            bail!("{}: is an input of this very command; choose another name to write to", output.display());
+        }
     }
     Ok(())
 }

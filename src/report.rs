@@ -27,8 +27,8 @@ pub struct Report<'a> {
     pub answers: &'a [&'a Answer],
     /// Path and reason of the pictures that could not be read.
     pub unreadable: &'a [(&'a str, &'a str)],
-    /// Of the first mistakes of the evaluation, in their order.
-    pub thumbnails: &'a [Thumbnail],
+    /// Of the first mistakes of the evaluation, in their order; none where a picture could not be read again.
+    pub thumbnails: &'a [Option<Thumbnail>],
     /// An SVG file, where the model's run has left one.
     pub learning_curves: Option<&'a str>,
 }
@@ -53,7 +53,9 @@ impl AuditReport<'_> {
 
     /// The pictures that the page shows of an audit, some of them more than once.
     pub fn pictures(audit: &Audit) -> impl Iterator<Item = &str> {
-        let duplicates = audit.duplicates.iter().take(Self::SHOWN).flat_map(|pair| [&pair.first, &pair.second]);
+        let (leaks, others) = audit.duplicates.split_at(audit.leaks());
+        let shown = leaks.iter().take(Self::SHOWN).chain(others.iter().take(Self::SHOWN));
+        let duplicates = shown.flat_map(|pair| [&pair.first, &pair.second]);
         let labels = audit.labels.iter().take(Self::SHOWN).map(|fault| &fault.place);
         let outliers = audit.outliers.iter().take(Self::SHOWN).map(|outlier| &outlier.place);
         duplicates.chain(labels).chain(outliers).map(|place| place.path.as_str())

@@ -52,13 +52,15 @@ fn doubts(classes: &[usize], probabilities: &[Vec<f32>]) -> Vec<Doubt> {
     let joint = joint(classes, probabilities);
     let mut doubts: Vec<Doubt> = Vec::new();
     for (label, counts) in joint.iter().enumerate() {
-        for (suggestion, count) in counts.iter().enumerate().filter(|(suggestion, _)| *suggestion != label) {
-            let rows = (0..classes.len()).filter(|&row| classes[row] == label);
+        let rows: Vec<usize> = (0..classes.len()).filter(|&row| classes[row] == label).collect();
+        let others = counts.iter().map(|count| count.round() as usize).enumerate();
+        for (suggestion, count) in others.filter(|&(suggestion, count)| suggestion != label && count > 0) {
             let margin = |row: usize| probabilities[row][label] - probabilities[row][suggestion];
-            let mut of_pair: Vec<Doubt> = rows.map(|row| Doubt { row, suggestion, margin: margin(row) }).collect();
+            let doubt = |&row: &usize| Doubt { row, suggestion, margin: margin(row) };
+            let mut of_pair: Vec<Doubt> = rows.iter().map(doubt).collect();
             of_pair.retain(|doubt| doubt.margin < 0.0);
             of_pair.sort_by(|a, b| a.margin.total_cmp(&b.margin));
-            of_pair.truncate(count.round() as usize);
+            of_pair.truncate(count);
             doubts.extend(of_pair);
         }
     }

@@ -7,11 +7,11 @@ mod table;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::data::DataArguments;
-use super::{Context, Status};
+use super::{Context, Status, WrongUsage};
 use crate::audit::{self, NOTHING_KEPT};
 use crate::features::Features;
 use crate::output::{self, Existing};
@@ -78,7 +78,10 @@ impl Audit {
         let existing = Existing::of(self.overwrite);
         if let Some(output) = &self.output {
             output::refuse_unwritable(output, existing)?;
-            output::refuse_input(output, [self.data.data.as_path()])?;
+            output::refuse_input(output, [self.data.data.as_path()].into_iter().chain(self.data.features.as_deref()))?;
+            if self.data.features.as_ref() == Some(output) {
+                bail!(WrongUsage("-o and --features name one file".to_owned()));
+            }
         }
         page::refuse_unwritable(self.report.as_deref(), existing)?;
         let (features, unreadable) = self.data.features(|_| Ok(()), self.overwrite, context)?;
@@ -120,6 +123,10 @@ impl Audit {
 
     /// A check that does not hold counts for more than pictures that could not be read.
     fn status(&self, audit: &audit::Audit, has_unreadable: bool) -> Status {
+        if let (true, Some(reason)) = (self.fail_on.contains(&Kind::Label), &audit.labels_skipped) {
+            terminal::warn(format_args!("--fail-on label: labels were not judged: {}", terminal::printable(reason)));
+            return Status::CheckFailed;
+        }
         let counts = self.fail_on.iter().map(|kind| kind.count(audit)).filter(|(count, _)| *count > 0);
         let found: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
         if !found.is_empty() {

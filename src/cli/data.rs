@@ -48,7 +48,7 @@ impl DataArguments {
         } else {
             self.extract(check, overwrite, context)?
         };
-        ensure!(features.pipeline.pool != Pool::None, "a head needs pooled features; pass --pool avg");
+        ensure!(features.pipeline.pool != Pool::None, "the features are not pooled; make them again with --pool avg");
         Ok((features, unreadable))
     }
 

@@ -97,7 +97,7 @@ impl Explain {
         interrupt::install()?;
         let (mut tiles, mut unreadable) = (Vec::new(), 0);
         for (index, input) in inputs.iter().enumerate() {
-            interrupt::check(|| "the pictures so far have been written".to_owned())?;
+            interrupt::check(|| self.kept().to_owned())?;
             let path = input.name();
             let explained = image::read(&input.path).and_then(|bytes| explainer.overlay(&bytes, self.side(), class));
             // A bar and results may share a terminal.
@@ -130,6 +130,15 @@ impl Explain {
             )));
         }
         Ok(())
+    }
+
+    /// What becomes of the work if it is interrupted.
+    fn kept(&self) -> &'static str {
+        if self.output.is_some() && !self.grid {
+            "the pictures so far have been written"
+        } else {
+            "nothing has been written"
+        }
     }
 
     /// Sides that a photograph needs: written at its own size, shown and put on a sheet it is small.
@@ -174,10 +183,10 @@ impl Explain {
         } else {
             names::distinct(inputs.iter().map(|input| input.path.as_path())).map(|name| folder.join(name)).collect()
         };
-        for output in &outputs {
-            output::refuse_unwritable(output, Existing::of(self.overwrite))?;
-            output::refuse_input(output, inputs.iter().map(|input| input.path.as_path()))?;
-        }
+        // On a sheet all have one file.
+        let files = if self.grid { &outputs[..outputs.len().min(1)] } else { &outputs };
+        files.iter().try_for_each(|output| output::refuse_unwritable(output, Existing::of(self.overwrite)))?;
+        output::refuse_inputs(files, inputs.iter().map(|input| input.path.as_path()))?;
         Ok(outputs)
     }
 }

@@ -5,12 +5,12 @@ mod sheet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::model::PipelineArguments;
-use super::{Context, Status};
+use super::{Context, Status, WrongUsage};
 use crate::batches;
 use crate::dataset::{self, Input};
 use crate::features::{Features, Row};
@@ -84,6 +84,7 @@ impl Similar {
     pub fn run(self, context: &Context) -> Result<Status> {
         let existing = Existing::of(self.overwrite);
         let inputs = dataset::list(&self.queries)?;
+        self.check(inputs.len())?;
         for output in self.output.iter().chain(&self.sheet) {
             output::refuse_unwritable(output, existing)?;
             let queries = inputs.iter().map(|input| input.path.as_path());
@@ -104,6 +105,20 @@ impl Similar {
             context.terminal.note(format_args!("{unreadable} of {} queries could not be read", inputs.len()));
         }
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    fn check(&self, queries: usize) -> Result<()> {
+        let Some(sheet) = &self.sheet else { return Ok(()) };
+        if self.output.as_ref() == Some(sheet) {
+            bail!(WrongUsage("-o and --sheet name one file".to_owned()));
+        }
+        let (pictures, most) = (queries * (1 + usize::from(self.top)), sheet::MOST_PICTURES);
+        if pictures > most {
+            bail!(WrongUsage(format!(
+                "--sheet holds {most} pictures, not {pictures}; pass fewer queries or a smaller -k"
+            )));
+        }
+        Ok(())
     }
 
     fn read(&self) -> Result<Features> {

@@ -165,9 +165,11 @@ fn mistakes(report: &Report) -> Markup {
         div.mistakes {
             @for (mistake, thumbnail) in shown.into_iter().zip(report.thumbnails) {
                 figure {
-                    div {
-                        img src=(thumbnail.photograph) alt="the picture" loading="lazy";
-                        img src=(thumbnail.heat) alt="what spoke for the prediction" loading="lazy";
+                    @if let Some(thumbnail) = thumbnail {
+                        div {
+                            img src=(thumbnail.photograph) alt="the picture" loading="lazy";
+                            img src=(thumbnail.heat) alt="what spoke for the prediction" loading="lazy";
+                        }
                     }
                     figcaption {
                         b { (mistake.prediction) " " (percent(mistake.probability.into())) }

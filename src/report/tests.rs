@@ -13,8 +13,10 @@ fn answers() -> Vec<Answer> {
 fn html(learning_curves: Option<&str>) -> String {
     let (answers, names) = (answers(), ["cat".to_owned(), "<b>dog</b> & co".to_owned()]);
     let evaluation = Evaluation::new(&names, &answers, 10).unwrap();
-    let thumbnails =
-        [Thumbnail { photograph: "data:image/jpeg;base64,AAAA".into(), heat: "data:image/jpeg;base64,BBBB".into() }];
+    let thumbnails = [Some(Thumbnail {
+        photograph: "data:image/jpeg;base64,AAAA".into(),
+        heat: "data:image/jpeg;base64,BBBB".into(),
+    })];
     let report = Report {
         model: "model",
         data: "some data",

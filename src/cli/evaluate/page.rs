@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::report::{Report, Unreadable};
 use super::{Context, Evaluate};
 use crate::architecture::BLOCKS;
-use crate::evaluate::{Answer, Evaluation};
+use crate::evaluate::{Answer, Evaluation, Mistake};
 use crate::explain::Explainer;
 use crate::output::{self, Existing};
 use crate::plot::Chart;
@@ -86,18 +86,21 @@ fn write_chart(folder: &Path, existing: Existing, chart: &Chart) -> Result<()> {
     output::write_atomically(&png, existing, &chart.png()?)
 }
 
-/// The pictures of the mistakes, with what spoke for the wrong class.
-fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -> Result<Vec<Thumbnail>> {
+/// The pictures of the mistakes, with what spoke for the wrong class; none for one that cannot be read any more.
+fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -> Result<Vec<Option<Thumbnail>>> {
     if evaluation.mistakes.is_empty() {
         return Ok(Vec::new());
     }
     let explainer = Explainer::new(evaluate.classifier.open_parts(context)?, *BLOCKS.end(), &context.device)?;
-    let thumbnail = |path: &str| {
-        interrupt::check(|| "the report has not been written".to_owned())?;
-        let bytes = image::read(Path::new(path)).with_context(|| path.to_owned())?;
-        let explained = explainer.overlay(&bytes, THUMBNAIL_SIDE, None).with_context(|| path.to_owned())?;
+    let thumbnail = |mistake: &Mistake| {
+        let class = evaluation.class_names.iter().position(|name| *name == mistake.prediction);
+        let explained = explainer.overlay(&image::read(Path::new(&mistake.path))?, THUMBNAIL_SIDE, class)?;
         let uri = |picture| report::jpeg_uri(&image::fitting(picture, THUMBNAIL_SIDE));
         anyhow::Ok(Thumbnail { photograph: uri(&explained.photograph)?, heat: uri(&explained.overlaid)? })
     };
-    evaluation.mistakes.iter().map(|mistake| thumbnail(&mistake.path)).collect()
+    let or_none = |mistake: &Mistake| {
+        interrupt::check(|| "the report has not been written".to_owned())?;
+        Ok(thumbnail(mistake).ok())
+    };
+    evaluation.mistakes.iter().map(or_none).collect()
 }

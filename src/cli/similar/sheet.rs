@@ -10,19 +10,14 @@ use crate::output::{self, Existing};
 
 /// The longer side of a thumbnail in pixels.
 const SIDE: usize = 128;
-/// Rows that a viewer still shows.
-const MOST_ROWS: usize = 200;
+/// A sheet of more pictures would be larger than viewers open.
+pub const MOST_PICTURES: usize = 2000;
 
 /// Writes a PNG with a row of thumbnails for each of `rows`; a picture that is not there is a grey square.
 pub fn write(path: &Path, existing: Existing, rows: &[Vec<&Path>]) -> Result<()> {
     let name = path.display();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     ensure!(columns > 0, "{name}: no query could be read, so there is nothing to draw");
-    ensure!(
-        rows.len() <= MOST_ROWS,
-        "{name}: {} queries are too many for a sheet; pass {MOST_ROWS} or fewer",
-        rows.len()
-    );
     let thumbnails: Vec<Picture> = rows.par_iter().flat_map(|row| row.par_iter().map(|path| thumbnail(path))).collect();
     let sheet = image::contact_sheet(&thumbnails, columns);
     output::write_atomically(path, existing, &image::png(&sheet)?)
