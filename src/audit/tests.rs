@@ -52,7 +52,7 @@ fn classes_are_counted_by_split() {
 #[test]
 fn labels_of_too_few_pictures_are_not_judged() {
     let found = audit(rows(8));
-    assert!(found.labels.is_empty() && found.labels_skipped.unwrap().contains("has 4 pictures"));
+    assert!(found.labels.is_empty() && found.labels_skipped.unwrap().contains("has 4 different pictures"));
 }
 
 #[test]
