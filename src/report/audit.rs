@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::AuditReport;
-use super::page::{cards, frame};
+use super::page::{cards, class_table, frame};
 use crate::audit::{Audit, Duplicate, Place};
 use crate::dataset::Split;
 use crate::terminal::{percent, thousands};
@@ -111,27 +111,11 @@ fn name(place: &Place) -> String {
 }
 
 fn classes(audit: &Audit) -> Markup {
-    html! {
-        h2 { "Classes" }
-        div.scroll {
-            table {
-                thead { tr {
-                    th { "class" }
-                    @for name in ["train", "val", "test", "pictures"] { th.number { (name) } }
-                } }
-                tbody {
-                    @for class in &audit.classes {
-                        tr {
-                            td { (class.label) }
-                            @for count in [class.train, class.val, class.test, class.pictures()] {
-                                td.number { (thousands(count)) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
+    let figures = audit.classes.iter().map(|class| {
+        let counts = [class.train, class.val, class.test, class.pictures()];
+        (class.label.as_str(), counts.map(thousands).to_vec())
+    });
+    class_table(["train", "val", "test", "pictures"], figures)
 }
 
 fn shortcuts(audit: &Audit) -> Markup {

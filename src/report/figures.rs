@@ -7,19 +7,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::evaluate::Evaluation;
-use crate::image::Picture;
+use crate::image::{self, Picture};
 use crate::plot::{Chart, Curve, Panel};
 
 /// Of JPEGs; thumbnails need no more.
 const QUALITY: u8 = 80;
 
-/// A picture as a data URI of a JPEG.
+/// A picture as a data URI of a JPEG, made smaller if a side is longer than `side`.
 ///
 /// # Errors
 /// If a side is 0 or longer than a JPEG's may be.
-pub fn jpeg_uri(picture: &Picture) -> Result<String> {
+pub fn jpeg_uri(picture: &Picture, side: usize) -> Result<String> {
     let mut bytes = Vec::new();
-    let Picture { width, height, pixels } = picture;
+    let Picture { width, height, pixels } = &image::fitting(picture, side);
     let size = || format!("a picture of {width}×{height} pixels cannot be written as JPEG");
     let (columns, rows) = (u32::try_from(*width).with_context(size)?, u32::try_from(*height).with_context(size)?);
     let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);

@@ -101,23 +101,23 @@ fn charts(report: &Report) -> Markup {
 }
 
 fn classes(evaluation: &Evaluation) -> Markup {
+    let figures = evaluation.classes.iter().map(|class| {
+        let scores = [class.scores.precision, class.scores.recall, class.scores.f1];
+        (class.label.as_str(), scores.into_iter().map(percent).chain([thousands(class.support)]).collect())
+    });
+    class_table(["precision", "recall", "F1", "pictures"], figures)
+}
+
+/// Figures of each class, by its label.
+pub(super) fn class_table<'a>(names: [&str; 4], classes: impl Iterator<Item = (&'a str, Vec<String>)>) -> Markup {
     html! {
         h2 { "Classes" }
         div.scroll {
             table {
-                thead { tr {
-                    th { "class" }
-                    @for name in ["precision", "recall", "F1", "pictures"] { th.number { (name) } }
-                } }
+                thead { tr { th { "class" } @for name in names { th.number { (name) } } } }
                 tbody {
-                    @for class in &evaluation.classes {
-                        tr {
-                            td { (class.label) }
-                            @for score in [class.scores.precision, class.scores.recall, class.scores.f1] {
-                                td.number { (percent(score)) }
-                            }
-                            td.number { (thousands(class.support)) }
-                        }
+                    @for (label, figures) in classes {
+                        tr { td { (label) } @for figure in figures { td.number { (figure) } } }
                     }
                 }
             }

@@ -40,6 +40,5 @@ pub fn write(folder: Option<&Path>, existing: Existing, data: &str, audit: &Audi
 }
 
 fn thumbnail(path: &str) -> Result<String> {
-    let picture = image::decode(&image::read(Path::new(path))?, SIDE)?;
-    report::jpeg_uri(&image::fitting(&picture, SIDE))
+    report::jpeg_uri(&image::decode(&image::read(Path::new(path))?, SIDE)?, SIDE)
 }

@@ -95,7 +95,7 @@ fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -
     let thumbnail = |mistake: &Mistake| {
         let class = evaluation.class_names.iter().position(|name| *name == mistake.prediction);
         let explained = explainer.overlay(&image::read(Path::new(&mistake.path))?, THUMBNAIL_SIDE, class)?;
-        let uri = |picture| report::jpeg_uri(&image::fitting(picture, THUMBNAIL_SIDE));
+        let uri = |picture| report::jpeg_uri(picture, THUMBNAIL_SIDE);
         anyhow::Ok(Thumbnail { photograph: uri(&explained.photograph)?, heat: uri(&explained.overlaid)? })
     };
     let or_none = |mistake: &Mistake| {
