@@ -1,6 +1,7 @@
 //! `xcept explain`: where in the pictures a classifier looks.
 
 mod names;
+mod show;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -95,9 +96,12 @@ impl Explain {
 
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install()?;
-        let (mut tiles, mut unreadable) = (Vec::new(), 0);
+        let (mut tiles, mut unreadable, mut stopped) = (Vec::new(), 0, Ok(()));
         for (index, input) in inputs.iter().enumerate() {
-            interrupt::check(|| self.kept().to_owned())?;
+            stopped = interrupt::check(|| self.kept(tiles.len()).to_owned());
+            if stopped.is_err() {
+                break;
+            }
             let path = input.name();
             let explained = image::read(&input.path).and_then(|bytes| explainer.overlay(&bytes, self.side(), class));
             // A bar and results may share a terminal.
@@ -117,6 +121,7 @@ impl Explain {
         if let (Some(sheet), false) = (outputs.first(), tiles.is_empty()) {
             self.write(sheet, &image::contact_sheet(&tiles, GRID_COLUMNS.min(tiles.len())))?;
         }
+        stopped?;
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
     }
 
@@ -132,12 +137,12 @@ impl Explain {
         Ok(())
     }
 
-    /// What becomes of the work if it is interrupted.
-    fn kept(&self) -> &'static str {
-        if self.output.is_some() && !self.grid {
-            "the pictures so far have been written"
-        } else {
-            "nothing has been written"
+    /// What becomes of the work if it is interrupted, with `tiles` pictures for the sheet.
+    fn kept(&self, tiles: usize) -> &'static str {
+        match (&self.output, self.grid) {
+            (Some(_), false) => "the pictures so far have been written",
+            (Some(_), true) if tiles > 0 => "the sheet has the pictures so far",
+            _ => "nothing has been written",
         }
     }
 
@@ -159,7 +164,7 @@ impl Explain {
         let caption = format!("{label}  {}", terminal::percent(probability.into()));
         let small = || with_caption(&image::fitting(&overlaid, GRID_SIDE), &caption);
         if self.show {
-            show(&small()?)?;
+            show::show(&small()?)?;
         }
         if let (Some(output), false) = (output, self.grid) {
             self.write(output, &with_caption(&overlaid, &caption)?)?;
@@ -214,14 +219,4 @@ fn print(line: &Line) -> Result<()> {
         terminal::result(serde_json::to_string(line)?)?;
     }
     Ok(std::io::stdout().flush()?)
-}
-
-/// Draws a picture on the terminal: by the protocol of Kitty, iTerm or Sixel where it has one, otherwise in
-/// half blocks.
-fn show(picture: &Picture) -> Result<()> {
-    let (width, height) = (u32::try_from(picture.width)?, u32::try_from(picture.height)?);
-    let buffer = ::image::RgbImage::from_raw(width, height, picture.pixels.clone()).context("a picture's pixels")?;
-    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
-    viuer::print(&buffer.into(), &config).context("the terminal shows no pictures; pass -o DIR to write them")?;
-    Ok(())
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::support::program::{Desk, Ran, root};
+#[cfg(unix)]
+use crate::support::pseudo_terminal;
 use candle_core::Device;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -156,4 +158,35 @@ fn what_cannot_be_explained_says_why() {
     let ran = explain(&desk, &["a", "-o", "maps"]);
     ran.assert_failed(3, &["a/broken.jpg", "not a picture"]);
     assert!(desk.path("maps/kitten.png").exists());
+}
+
+#[cfg(unix)]
+fn show(term: &str, answer: impl FnMut(&str) -> Option<&'static str> + Send) -> String {
+    let desk = desk_with_pictures();
+    let mut command = desk.command(&["explain", "-m", "cats-vs-dogs", "a", "--show"]);
+    for name in ["KITTY_WINDOW_ID", "KONSOLE_VERSION", "LC_TERMINAL", "TERM_PROGRAM"] {
+        command.env_remove(name);
+    }
+    let (status, text) = pseudo_terminal::run(command.env("TERM", term), answer);
+    assert!(status == Some(0) && text.contains("a/kitten.jpg  cat  "), "{status:?}: {text}");
+    text
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_that_answers_nothing_shows_half_blocks() {
+    let text = show("xterm-256color", |_| None);
+    assert!(text.contains('▄') && !text.contains("\x1b_G") && !text.contains("\x1b[c"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_that_speaks_kittys_protocol_shows_the_picture() {
+    // It can be sent pictures, and cannot read them from a file.
+    let mut answers =
+        [("a=q,t=d", "\x1b_Gi=31;OK\x1b\\\x1b[?62;c"), ("a=q,t=t", "\x1b_Gi=31;EBADF:no such file\x1b\\")]
+            .into_iter()
+            .peekable();
+    let text = show("xterm-kitty", |text| answers.next_if(|(query, _)| text.contains(query)).map(|(_, answer)| answer));
+    assert!(text.contains("\x1b_Gf=32,a=T") && !text.contains('▄'), "{text}");
 }

@@ -19,4 +19,6 @@ mod support {
     pub mod hub_server;
     pub mod hub_user;
     pub mod program;
+    #[cfg(unix)]
+    pub mod pseudo_terminal;
 }
