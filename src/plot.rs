@@ -1,4 +1,4 @@
-//! Charts of training, as SVG and as PNG: curves over epochs, and the learning-rate range test.
+//! Charts, as SVG and as PNG: curves over epochs, the learning-rate range test, and tables of counts.
 //!
 //! kuva draws the panels; what it gets is made harmless before (values that are not finite, odd
 //! names), and axes, legend and clip names are ours, so that equal charts are equal bytes. Text in
@@ -8,6 +8,7 @@
 mod axis;
 mod caption;
 mod legend;
+mod matrix;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -27,6 +28,7 @@ use kuva::render::render::{Primitive, Scene};
 
 use axis::{Axis, drawable};
 pub use caption::caption;
+pub use matrix::Matrix;
 use text::ROOM;
 
 /// Panels side by side, with one legend below them.
@@ -96,7 +98,7 @@ const MARK_DASHES: [&str; 3] = ["4 4", "12 4 3 4", "14 5"];
 impl Chart {
     /// As an SVG document; its text is text, in DejaVu Sans where the viewer has it.
     pub fn svg(&self) -> String {
-        SvgBackend::new().render_scene(&self.scene())
+        svg(&self.scene())
     }
 
     /// As a PNG file, two pixels to an SVG unit.
@@ -104,8 +106,7 @@ impl Chart {
     /// # Errors
     /// If the picture cannot be encoded.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let backend = RasterBackend::new().with_scale(PIXELS_PER_UNIT);
-        backend.render_scene(&self.scene()).map_err(|error| anyhow!("chart: no PNG can be made of it: {error}"))
+        png(&self.scene())
     }
 
     fn scene(&self) -> Scene {
@@ -209,6 +210,15 @@ impl Panel {
         }
         layout
     }
+}
+
+fn svg(scene: &Scene) -> String {
+    SvgBackend::new().render_scene(scene)
+}
+
+fn png(scene: &Scene) -> Result<Vec<u8>> {
+    let backend = RasterBackend::new().with_scale(PIXELS_PER_UNIT);
+    backend.render_scene(scene).map_err(|error| anyhow!("chart: no PNG can be made of it: {error}"))
 }
 
 /// kuva numbers its clip rectangles through the life of the process; we, through a chart.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use crate::audit::Audit;
 use crate::evaluate::{Answer, Evaluation};
 
-pub use figures::{jpeg_uri, reliability};
+pub use figures::{confusion_matrix, jpeg_uri, reliability};
 
 /// What stands in the report.
 #[derive(Debug, Clone, Copy)]

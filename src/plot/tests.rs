@@ -161,3 +161,37 @@ fn degenerate_charts_are_drawn_all_the_same() {
     assert!(Chart::default().svg().contains("no values"));
     assert!(!decode(&Chart::default()).pixels().all(|pixel| pixel.0 == [255; 4]));
 }
+
+#[test]
+fn a_matrix_has_a_cell_for_each_pair_and_its_names_on_both_sides() {
+    for (names, counts) in [
+        (vec!["cat", "dog"], vec![vec![991, 9], vec![4, 996]]),
+        (vec!["only"], vec![vec![0]]),
+        (vec!["a <&\"'> b\u{1b}", "x"], vec![vec![0, 0], vec![1_234_567, 1]]),
+        (vec!["a name that is longer than any column of cells"; 60], vec![vec![3; 60]; 60]),
+    ] {
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let matrix =
+            Matrix { title: "Confusion matrix", subtitle: "rows are the truth", names: &names, counts: &counts };
+        let svg = matrix.svg();
+        assert_well_formed(&svg);
+        let texts = 2 + 2 * names.len() + names.len() * names.len();
+        assert_eq!(svg.matches("<text").count(), texts);
+        let picture = image::load_from_memory(&matrix.png().unwrap()).unwrap().to_rgb8();
+        assert!(svg.contains(&format!(r#"width="{}" height="{}""#, picture.width() / 2, picture.height() / 2)));
+    }
+}
+
+#[test]
+fn the_fuller_a_cell_the_darker_and_mistakes_have_their_own_colour() {
+    let names = ["cat", "dog"].map(str::to_owned);
+    let svg = |counts: [[usize; 2]; 2]| {
+        Matrix { title: "", subtitle: "", names: &names, counts: &counts.map(|row| row.to_vec()) }.svg()
+    };
+    let extremes = svg([[7, 0], [7, 0]]);
+    // Blue for the row that is all right, vermilion for the other, white for what never happened.
+    for color in [PALETTE[0], PALETTE[1], "#ffffff"] {
+        assert!(extremes.contains(&format!("fill=\"{color}\"")), "{color} is not in {extremes}");
+    }
+    assert!(!svg([[1, 1], [1, 1]]).contains(PALETTE[0]));
+}

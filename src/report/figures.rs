@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::evaluate::Evaluation;
 use crate::image::{self, Picture};
-use crate::plot::{Chart, Curve, Panel};
+use crate::plot::{Chart, Curve, Matrix, Panel};
 
 /// Of JPEGs; thumbnails need no more.
 const QUALITY: u8 = 80;
@@ -48,4 +48,17 @@ pub fn reliability(evaluation: &Evaluation) -> Chart {
             ..Panel::default()
         }],
     }
+}
+
+/// A confusion matrix of more classes could not be read.
+const MOST_IN_MATRIX: usize = 60;
+
+/// How often each class was taken for each; none of more classes than can be read.
+pub fn confusion_matrix(evaluation: &Evaluation) -> Option<Matrix<'_>> {
+    (evaluation.class_names.len() <= MOST_IN_MATRIX).then_some(Matrix {
+        title: "Confusion matrix",
+        subtitle: "rows are the truth, columns the prediction",
+        names: &evaluation.class_names,
+        counts: &evaluation.confusion_matrix,
+    })
 }

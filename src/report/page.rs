@@ -4,13 +4,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Report, figures};
 use crate::evaluate::{Answer, Evaluation, Mistake};
+use crate::plot::Matrix;
 use crate::terminal::{percent, thousands};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-
-/// A confusion matrix of more classes could not be read.
-const MOST_IN_MATRIX: usize = 60;
 
 pub fn page(report: &Report) -> Markup {
     let content = html! {
@@ -126,14 +124,13 @@ pub(super) fn class_table<'a>(names: [&str; 4], classes: impl Iterator<Item = (&
 }
 
 fn matrix(evaluation: &Evaluation) -> Markup {
-    let names = &evaluation.class_names;
-    if names.len() > MOST_IN_MATRIX {
+    let Some(Matrix { title, subtitle, names, counts }) = figures::confusion_matrix(evaluation) else {
         return html! {};
-    }
-    let rows = evaluation.confusion_matrix.iter().zip(names).enumerate();
+    };
+    let rows = counts.iter().zip(names).enumerate();
     html! {
-        h2 { "Confusion matrix" }
-        p.about { "rows are the truth, columns the prediction" }
+        h2 { (title) }
+        p.about { (subtitle) }
         div.scroll {
             table.matrix {
                 thead { tr { th {} @for name in names { th.number { (name) } } } }

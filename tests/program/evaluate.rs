@@ -197,6 +197,9 @@ fn a_report_is_one_file_with_the_mistakes_pictures() {
     assert_eq!(std::fs::read_dir(desk.path("out")).unwrap().count(), 1);
     let svg = std::fs::read_to_string(desk.path("charts/reliability.svg")).unwrap();
     assert!(svg.starts_with("<svg") && desk.path("charts/reliability.png").exists());
+    // Three cats are right; chelsea is a cat among the dogs.
+    let svg = std::fs::read_to_string(desk.path("charts/confusion_matrix.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains(">3</text>") && desk.path("charts/confusion_matrix.png").exists());
     evaluate(&desk, &["--report", "out"]).assert_failed(1, &["out/report.html", "--overwrite"]);
 }
 

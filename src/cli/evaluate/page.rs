@@ -10,12 +10,12 @@ use crate::architecture::BLOCKS;
 use crate::evaluate::{Answer, Evaluation, Mistake};
 use crate::explain::Explainer;
 use crate::output::{self, Existing};
-use crate::plot::Chart;
 use crate::report::{self, Thumbnail};
-use crate::{image, interrupt, train};
+use crate::{image, interrupt, terminal, train};
 
 const PAGE: &str = "report.html";
 const RELIABILITY: [&str; 2] = ["reliability.svg", "reliability.png"];
+const CONFUSION_MATRIX: [&str; 2] = ["confusion_matrix.svg", "confusion_matrix.png"];
 
 /// Mistakes that the page shows, and the longest side of their pictures in pixels.
 const MISTAKES: usize = 24;
@@ -24,7 +24,7 @@ const THUMBNAIL_SIDE: usize = 320;
 /// The files that [`write`] will write.
 fn outputs(evaluate: &Evaluate) -> Vec<PathBuf> {
     let curves = curves(evaluate).map(|(name, _)| name);
-    let charts: Vec<&str> = RELIABILITY.into_iter().chain(curves).collect();
+    let charts: Vec<&str> = RELIABILITY.into_iter().chain(CONFUSION_MATRIX).chain(curves).collect();
     let page = evaluate.report.iter().map(|folder| folder.join(PAGE));
     page.chain(evaluate.plots.iter().flat_map(|folder| charts.iter().map(|name| folder.join(name)))).collect()
 }
@@ -53,7 +53,7 @@ pub fn write(
     context: &Context,
 ) -> Result<()> {
     if let Some(folder) = &evaluate.plots {
-        write_chart(folder, existing, &report::reliability(report.evaluation))?;
+        write_charts(folder, existing, report.evaluation, context)?;
         curves(evaluate)
             .try_for_each(|(name, bytes)| output::write_atomically(&folder.join(name), existing, &bytes))?;
         context.terminal.note(format_args!("{}: the charts are in there", folder.display()));
@@ -80,10 +80,24 @@ pub fn write(
     Ok(())
 }
 
-fn write_chart(folder: &Path, existing: Existing, chart: &Chart) -> Result<()> {
-    let [svg, png] = RELIABILITY.map(|name| folder.join(name));
-    output::write_atomically(&svg, existing, chart.svg().as_bytes())?;
-    output::write_atomically(&png, existing, &chart.png()?)
+fn write_charts(folder: &Path, existing: Existing, evaluation: &Evaluation, context: &Context) -> Result<()> {
+    let write = |names: [&str; 2], svg: &str, png: &[u8]| {
+        let [svg_path, png_path] = names.map(|name| folder.join(name));
+        output::write_atomically(&svg_path, existing, svg.as_bytes())?;
+        output::write_atomically(&png_path, existing, png)
+    };
+    let reliability = report::reliability(evaluation);
+    write(RELIABILITY, &reliability.svg(), &reliability.png()?)?;
+    match report::confusion_matrix(evaluation) {
+        Some(matrix) => write(CONFUSION_MATRIX, &matrix.svg(), &matrix.png()?),
+        None => {
+            let classes = terminal::thousands(evaluation.class_names.len());
+            context.terminal.note(format_args!(
+                "no picture of the confusion matrix: one of {classes} classes could not be read; -f json has its numbers"
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// The pictures of the mistakes, with what spoke for the wrong class; none for one that cannot be read any more.
