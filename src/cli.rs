@@ -25,9 +25,9 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::interrupt::{self, Interrupted};
-use crate::kernel;
 use crate::terminal::{self, Terminal};
 use crate::weights::hub::{Hub, Unavailable};
+use crate::{kernel, output};
 
 /// Classify photographs, extract features and train classifiers with Xception
 #[derive(Debug, Parser)]
@@ -81,6 +81,7 @@ enum Command {
 }
 
 /// What every command may use.
+#[derive(Clone)]
 struct Context {
     device: Device,
     hub: Hub,
@@ -157,11 +158,7 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
 
 /// The status that an error means. A reader that closed the pipe had enough: that is no failure.
 fn status_of(error: &anyhow::Error) -> Status {
-    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<std::io::Error>();
-        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(is_broken_pipe) {
+    if output::is_closed_pipe(error) {
         Status::Done
     } else if error.chain().any(|cause| cause.is::<Interrupted>()) {
         Status::Interrupted

@@ -3,14 +3,15 @@
 //! Folders are walked in byte order of their names, symbolic links are followed, hidden files are
 //! passed over, and of the rest only files with a picture's extension are taken.
 
+mod walk;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use walkdir::WalkDir;
 
-use crate::image;
+use walk::{Entries, extensions, pictures};
 
 /// The part of a data set that a picture belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,22 +85,34 @@ impl Dataset {
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         if let [folder] = paths
             && folder.is_dir()
-            && let Some(dataset) = Self::labelled(folder)?
+            && let Some(dataset) = Self::labelled(folder, true)?
         {
             return Ok(dataset);
         }
         Ok(Self { inputs: list(paths)?, class_names: Vec::new() })
     }
 
+    /// The pictures of a folder, as [`Self::open`] takes them; but its splits may be any, `test` alone among them.
+    ///
+    /// # Errors
+    /// If the folder holds no picture or cannot be walked.
+    pub fn of_any_split(folder: &PathBuf) -> Result<Self> {
+        match Self::labelled(folder, false)? {
+            Some(dataset) => Ok(dataset),
+            None => Ok(Self { inputs: list(std::slice::from_ref(folder))?, class_names: Vec::new() }),
+        }
+    }
+
     /// The labelled pictures of `folder`, every one of them in a class folder, or none if it is no folder of class folders.
-    fn labelled(folder: &Path) -> Result<Option<Self>> {
+    fn labelled(folder: &Path, needs_train: bool) -> Result<Option<Self>> {
         let entries = Entries::read(folder)?;
         if entries.has_pictures || entries.folders.is_empty() {
             return Ok(None);
         }
         let split_of = |name: &OsString| Split::of_folder(name);
         let has_train = entries.folders.iter().any(|name| split_of(name) == Some(Split::Train));
-        let splits: Vec<(Option<Split>, PathBuf)> = if has_train {
+        let has_only_splits = entries.folders.iter().all(|name| split_of(name).is_some());
+        let splits: Vec<(Option<Split>, PathBuf)> = if has_train || (has_only_splits && !needs_train) {
             if let Some(other) = entries.folders.iter().find(|name| split_of(name).is_none()) {
                 bail!(
                     "{}: has a folder `{}` beside train; expected train, val and test only, or class folders only",
@@ -110,9 +123,7 @@ impl Dataset {
             let mut splits: Vec<_> = entries.folders.iter().map(|name| (split_of(name), folder.join(name))).collect();
             splits.sort_by_key(|(split, _)| *split);
             splits
-        } else if let Some(split) =
-            entries.folders.first().filter(|_| entries.folders.iter().all(|n| split_of(n).is_some()))
-        {
+        } else if let Some(split) = entries.folders.first().filter(|_| has_only_splits) {
             let (folder, split) = (folder.display(), split.display());
             bail!("{folder}: has a folder `{split}` but none called train; pass {folder}/{split} alone, or add train");
         } else {
@@ -164,68 +175,6 @@ pub fn list(paths: &[PathBuf]) -> Result<Vec<Input>> {
         inputs.extend(found.into_iter().map(Input::unlabelled));
     }
     Ok(inputs)
-}
-
-/// What lies directly in a folder, hidden names left out, folders in byte order.
-struct Entries {
-    folders: Vec<OsString>,
-    has_pictures: bool,
-}
-
-impl Entries {
-    fn read(folder: &Path) -> Result<Self> {
-        let cannot = || format!("{}: cannot be read", folder.display());
-        let mut entries = Self { folders: Vec::new(), has_pictures: false };
-        for entry in std::fs::read_dir(folder).with_context(cannot)? {
-            let entry = entry.with_context(cannot)?;
-            let name = entry.file_name();
-            if name.to_string_lossy().starts_with('.') {
-                continue;
-            }
-            if entry.path().is_dir() {
-                entries.folders.push(name);
-            } else {
-                entries.has_pictures |= is_picture(&entry.path());
-            }
-        }
-        entries.folders.sort();
-        Ok(entries)
-    }
-}
-
-/// Every picture below `folder`.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let is_visible =
-        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
-    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_visible);
-    let mut pictures = Vec::new();
-    for entry in walk {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => pictures.push(entry.into_path()),
-            Ok(_) => {}
-            // A link back to a folder above shows nothing new.
-            Err(error) if error.loop_ancestor().is_some() => {}
-            // A dangling link named like a picture is an input that can't be read, not a reason to stop.
-            Err(error) => match error.path() {
-                Some(path) if path.is_symlink() && !path.exists() => {
-                    if is_picture(path) {
-                        pictures.push(path.to_owned());
-                    }
-                }
-                _ => return Err(error).with_context(|| format!("{}: cannot be walked", folder.display())),
-            },
-        }
-    }
-    Ok(pictures)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| image::EXTENSIONS.contains(&extension.as_str()))
-}
-
-fn extensions() -> String {
-    format!("looked for .{}", image::EXTENSIONS.join(", ."))
 }
 
 #[cfg(test)]
@@ -311,5 +260,15 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", folder.path().join("gone.jpg")).unwrap();
         let names: Vec<_> = rows(&folder).into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["2.jpg", "gone.jpg", "linked/1.jpg"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_folder_above_a_class_adds_nothing_to_it() {
+        let folder = tree(&["cat/1.jpg", "dog/2.jpg"]);
+        std::os::unix::fs::symlink("..", folder.path().join("cat/up")).unwrap();
+        std::os::unix::fs::symlink("../dog", folder.path().join("cat/beside")).unwrap();
+        let names: Vec<_> = rows(&folder).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["cat/1.jpg", "cat/beside/2.jpg", "dog/2.jpg"]);
     }
 }

@@ -61,10 +61,11 @@ pub fn write_atomically_with(
     }
 }
 
-/// Lets `write` fill the file that was asked for, whole or not at all, or else stdout.
+/// Lets `write` fill the file that was asked for, whole or not at all, or else stdout, where a reader that has had
+/// enough is no failure: what remains to be done is done without it.
 ///
 /// # Errors
-/// Those of [`write_atomically_with`] and of `write`, a closed pipe among others.
+/// Those of [`write_atomically_with`] and of `write`.
 pub fn write_results(
     path: Option<&Path>,
     existing: Existing,
@@ -74,17 +75,34 @@ pub fn write_results(
         Some(path) => write_atomically_with(path, existing, write),
         None => {
             let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-            write(&mut stdout)?;
-            Ok(stdout.flush()?)
+            unless_closed(write(&mut stdout).and_then(|()| Ok(stdout.flush()?))).context("stdout")
         }
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+/// Takes a pipe that its reader closed for a success.
+///
+/// # Errors
+/// All others.
+pub fn unless_closed(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        result => result,
     }
+}
+
+/// Whether the reader of a pipe had enough.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let is = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().map_or(Path::new("."), named_or_here)
+}
+
+fn named_or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// Refuses, before any work, a file that could not be written later: in a folder that does not
@@ -98,6 +116,14 @@ pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
     if !folder.is_dir() {
         bail!("{name}: no such folder as {}; make it first", folder.display());
     }
+    refuse_existing(path, existing)?;
+    try_writing_in(folder_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())))
+        .with_context(|| format!("{name}: cannot be written"))
+}
+
+/// The part of [`refuse_unwritable`] that looks at the file itself.
+fn refuse_existing(path: &Path, existing: Existing) -> Result<()> {
+    let name = path.display();
     match path.metadata() {
         Err(_) => Ok(()),
         Ok(found) if found.is_dir() => bail!("{name}: is a folder, expected the name of a file to write"),
@@ -109,7 +135,49 @@ pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
     }
 }
 
-/// Refuses an output that is one of the command's own inputs, whatever the options say.
+/// [`refuse_unwritable`] for files of these names in a folder that [`make_folder`] will make; it must not lie in
+/// `classes`, a folder of class folders.
+///
+/// # Errors
+/// Names the folder or the file, and the remedy.
+pub fn refuse_unwritable_in(
+    folder: &Path,
+    names: impl IntoIterator<Item: AsRef<Path>>,
+    existing: Existing,
+    classes: Option<&Path>,
+) -> Result<()> {
+    let name = folder.display();
+    let Some(nearest) = folder.ancestors().map(named_or_here).find(|folder| folder.exists()) else {
+        bail!("{name}: no folder above it exists; check the path");
+    };
+    if !nearest.is_dir() {
+        bail!("{name}: {} is a file, expected a folder", nearest.display());
+    }
+    if let (Some(classes), Ok(nearest_place)) = (classes.filter(|data| data.is_dir()), nearest.canonicalize()) {
+        let place = nearest_place.join(folder.strip_prefix(nearest).unwrap_or(folder));
+        if classes.canonicalize().is_ok_and(|classes| place != classes && place.starts_with(&classes)) {
+            bail!("{name}: lies in {}, where it would be taken for a class; choose another", classes.display());
+        }
+    }
+    try_writing_in(nearest).with_context(|| format!("{name}: cannot be made"))?;
+    names.into_iter().try_for_each(|name| refuse_existing(&folder.join(name), existing))
+}
+
+/// Makes a folder with all above it, if it is not there.
+///
+/// # Errors
+/// Names the folder.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| anyhow!("{}: cannot be made: {}", folder.display(), error.kind()))
+}
+
+/// Only the system knows for sure what it permits.
+fn try_writing_in(folder: &Path) -> Result<()> {
+    // Without the temporary name, which means nothing to the user.
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| anyhow!("{}: {}", folder.display(), error.kind()))
+}
+
+/// Refuses an output that is one of the command's own inputs, or named twice, whatever the options say.
 ///
 /// # Errors
 /// Names the file.
@@ -122,6 +190,12 @@ pub fn refuse_input<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path
 /// # Errors
 /// Names the file.
 pub fn refuse_inputs<'a>(outputs: &[impl AsRef<Path>], inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for output in outputs.iter().map(AsRef::as_ref) {
+        if !seen.insert(place_of(output)) {
+            bail!("{}: two results would have this one name; choose another for one of them", output.display());
+        }
+    }
     if !outputs.iter().any(|output| output.as_ref().exists()) {
         return Ok(());
     }
@@ -132,6 +206,13 @@ pub fn refuse_inputs<'a>(outputs: &[impl AsRef<Path>], inputs: impl IntoIterator
         }
     }
     Ok(())
+}
+
+/// Where a file lies or will lie, however it is named.
+fn place_of(path: &Path) -> PathBuf {
+    let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    let in_folder = || Some(absolute(folder_of(path)).ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 /// The user's folder for files of this kind that can be made again, in `$XDG_CACHE_HOME/xcept` or the

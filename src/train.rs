@@ -36,4 +36,4 @@ pub use schedule::Schedule;
 pub use settings::{BatchNormMode, ClassWeight, Monitor, Settings, Unfreeze};
 pub use source::Source;
 pub use split::assign;
-pub use validate::features;
+pub use validate::{LEAST_PICTURES, features};

@@ -7,11 +7,11 @@ mod table;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use super::data::DataArguments;
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status};
 use crate::audit::{self, NOTHING_KEPT};
 use crate::features::Features;
 use crate::output::{self, Existing};
@@ -76,14 +76,12 @@ impl Audit {
     pub fn run(self, context: &Context) -> Result<Status> {
         self.data.check()?;
         let existing = Existing::of(self.overwrite);
-        if let Some(output) = &self.output {
-            output::refuse_unwritable(output, existing)?;
-            output::refuse_input(output, [self.data.data.as_path()].into_iter().chain(self.data.features.as_deref()))?;
-            if self.data.features.as_ref() == Some(output) {
-                bail!(WrongUsage("-o and --features name one file".to_owned()));
-            }
-        }
-        page::refuse_unwritable(self.report.as_deref(), existing)?;
+        self.output.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
+        let page = self.report.as_ref().map(|folder| page::output(folder, existing, &self.data.data)).transpose()?;
+        let outputs: Vec<&Path> = self.output.iter().chain(&page).map(PathBuf::as_path).collect();
+        let kept = self.data.features.as_deref();
+        output::refuse_inputs(&outputs, self.data.inputs())?;
+        output::refuse_inputs(&outputs.iter().copied().chain(kept).collect::<Vec<_>>(), [])?;
         let (features, unreadable) = self.data.features(|_| Ok(()), self.overwrite, context)?;
         if let Some(output) = &self.output {
             output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;

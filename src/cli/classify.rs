@@ -70,7 +70,8 @@ impl Classify {
         let inputs = dataset::list(&read_list(&self.paths)?)?;
         if let Some(output) = &self.output {
             output::refuse_unwritable(output, existing)?;
-            output::refuse_input(output, inputs.iter().map(|input| input.path.as_path()))?;
+            let pictures = inputs.iter().map(|input| input.path.as_path());
+            output::refuse_input(output, pictures.chain([self.classifier.file()]))?;
         }
         let classifier = self.classifier.open(context)?;
 

@@ -102,6 +102,11 @@ impl Convert {
         if !self.class_names.is_empty() {
             let (named, classes) = (self.class_names.len(), head.class_names.len());
             ensure!(named == classes, "--class-names names {named} classes, the classifier has {classes}");
+            let twice =
+                self.class_names.iter().enumerate().find(|(index, name)| self.class_names[..*index].contains(name));
+            if let Some((_, name)) = twice {
+                bail!("--class-names names `{name}` twice; give each class a name of its own");
+            }
             head.class_names = self.class_names.clone();
             head.class_ids = None;
         }

@@ -27,12 +27,18 @@ pub struct DataArguments {
 
 impl DataArguments {
     pub fn check(&self) -> Result<(), WrongUsage> {
-        if let (true, Some(option)) = (self.data.is_file(), self.pipeline.first_given()) {
+        let kept = self.features.as_ref().map(|_| "--features");
+        if let (true, Some(option)) = (self.data.is_file(), kept.or_else(|| self.pipeline.first_given())) {
             let data = self.data.display();
             let text = format!("{option}: the features in {data} are made already; pass their folder instead");
             return Err(WrongUsage(text));
         }
         Ok(())
+    }
+
+    /// The files that this reads, but for pictures.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        [self.data.as_path()].into_iter().chain(self.features.as_deref()).chain(self.pipeline.model_file())
     }
 
     /// Features from the file, or of the folder's pictures if they pass `check`, which stands before the work; and the

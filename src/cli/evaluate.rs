@@ -106,21 +106,12 @@ impl Part {
 impl Evaluate {
     pub fn run(self, context: &Context) -> Result<Status> {
         let existing = Existing::of(self.overwrite);
-        if let Some(output) = &self.output {
-            output::refuse_unwritable(output, existing)?;
-        }
-        if self.unknown.is_some() && self.format() == Format::Csv {
-            let text = "--unknown: csv has a row for each picture and no place for its figures; pass -f json";
-            return Err(WrongUsage(text.to_owned()).into());
-        }
-        page::refuse_unwritable(&self, existing)?;
+        self.output.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
+        let outputs: Vec<PathBuf> = self.output.iter().cloned().chain(page::outputs(&self, existing)?).collect();
         let (dataset, part) = self.select()?;
-        let others = self.unknown.as_ref().map(|folder| dataset::list(std::slice::from_ref(folder))).transpose()?;
-        let others = others.unwrap_or_default();
-        if let Some(output) = &self.output {
-            let inputs = dataset.inputs.iter().chain(&others);
-            output::refuse_input(output, inputs.map(|input| input.path.as_path()))?;
-        }
+        let others = self.others()?;
+        let pictures = dataset.inputs.iter().chain(&others).map(|input| input.path.as_path());
+        output::refuse_inputs(&outputs, pictures.chain([self.classifier.file()]))?;
         let classifier = self.classifier.open(context)?;
         if self.unknown.is_some() {
             classifier.known("--unknown")?;
@@ -136,11 +127,17 @@ impl Evaluate {
         ));
         let truth = |picture: usize| classifier.class_names()[truths[picture]].as_str();
         let outcomes = judge(&dataset.inputs, truth, &classifier, context)?;
-        let strangers = match &others[..] {
-            [] => Vec::new(),
-            others => judge(others, |_| "unknown", &classifier, context)?,
+        judge::ensure_any_readable(&outcomes)?;
+        let strangers = judge(&others, |_| "unknown", &classifier, context)?;
+        let rejection = match judge::ensure_any_readable(&strangers) {
+            Ok(()) if strangers.is_empty() => None,
+            Ok(()) => Some(rejection(&outcomes, &strangers, &classifier)?),
+            // What is known of the others stands.
+            Err(error) => {
+                terminal::warn(format_args!("--unknown: {}", terminal::printable(&format!("{error:#}"))));
+                None
+            }
         };
-        let rejection = self.unknown.as_ref().map(|_| rejection(&outcomes, &strangers, &classifier)).transpose()?;
         let answer = |(index, judgement): (usize, Result<Judgement, Unreadable>)| {
             let (path, truth) = (dataset.inputs[index].name(), truths[index]);
             judgement.map(|judgement| Answer { path, truth, probabilities: judgement.probabilities })
@@ -166,11 +163,24 @@ impl Evaluate {
         Ok(self.status(&report))
     }
 
+    /// The pictures of other things.
+    fn others(&self) -> Result<Vec<Input>> {
+        let Some(folder) = &self.unknown else { return Ok(Vec::new()) };
+        if self.format() == Format::Csv {
+            let text = "--unknown: csv has a row for each picture and no place for its figures; pass -f json";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
+        ensure!(folder.is_dir(), "--unknown {}: no such folder; expected one of pictures", folder.display());
+        dataset::list(std::slice::from_ref(folder))
+    }
+
     /// The pictures to evaluate on.
     fn select(&self) -> Result<(Dataset, Part)> {
         let data = self.data.display();
-        ensure!(self.data.is_dir(), "{data}: no such folder; expected one with a folder for each class, DATA/CLASS/*");
-        let mut dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        let expected = "expected a folder with a folder for each class, DATA/CLASS/*";
+        ensure!(!self.data.is_file(), "{data}: is a file, {expected}");
+        ensure!(self.data.is_dir(), "{data}: no such folder; {expected}");
+        let mut dataset = Dataset::of_any_split(&self.data)?;
         ensure!(
             !dataset.class_names.is_empty(),
             "{data}: has pictures but no class folders; move the pictures of each class into a folder of its name, \

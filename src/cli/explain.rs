@@ -6,7 +6,7 @@ mod show;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -93,6 +93,7 @@ impl Explain {
         let class = self.class.as_deref().map(|name| find_class(name, &parts)).transpose()?;
         let metadata = parts.metadata.clone();
         let explainer = Explainer::new(parts, self.layer.block(), &context.device)?;
+        self.output.as_deref().map(output::make_folder).transpose()?;
 
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install()?;
@@ -170,7 +171,13 @@ impl Explain {
             self.write(output, &with_caption(&overlaid, &caption)?)?;
         }
         let output = output.map(|output| output.display().to_string());
-        print(&Line { path, model: &metadata.name, label, probability, output })?;
+        let printed = print(&Line { path, model: &metadata.name, label, probability, output });
+        // The files were asked for, whether or not anybody reads on.
+        if self.output.is_some() {
+            output::unless_closed(printed)?
+        } else {
+            printed?
+        }
         self.grid.then(small).transpose()
     }
 
@@ -178,26 +185,29 @@ impl Explain {
         output::write_atomically(path, Existing::of(self.overwrite), &image::png(picture)?)
     }
 
-    /// The file of each picture, or the sheet's for all of them; the folder is there afterwards.
+    /// The file of each picture, or the sheet's for all of them.
     fn outputs(&self, inputs: &[Input]) -> Result<Vec<PathBuf>> {
         let Some(folder) = &self.output else { return Ok(Vec::new()) };
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("{}: no such folder, and it cannot be made", folder.display()))?;
-        let outputs: Vec<PathBuf> = if self.grid {
-            inputs.iter().map(|_| folder.join(GRID)).collect()
-        } else {
-            names::distinct(inputs.iter().map(|input| input.path.as_path())).map(|name| folder.join(name)).collect()
-        };
+        let paths = || inputs.iter().map(|input| input.path.as_path());
+        let names: Vec<String> =
+            if self.grid { vec![GRID.to_owned(); inputs.len()] } else { names::distinct(paths()).collect() };
         // On a sheet all have one file.
-        let files = if self.grid { &outputs[..outputs.len().min(1)] } else { &outputs };
-        files.iter().try_for_each(|output| output::refuse_unwritable(output, Existing::of(self.overwrite)))?;
-        output::refuse_inputs(files, inputs.iter().map(|input| input.path.as_path()))?;
-        Ok(outputs)
+        let files = if self.grid { &names[..names.len().min(1)] } else { &names };
+        output::refuse_unwritable_in(folder, files, Existing::of(self.overwrite), None)?;
+        let files: Vec<PathBuf> = files.iter().map(|name| folder.join(name)).collect();
+        output::refuse_inputs(&files, paths().chain([self.classifier.file()]))?;
+        Ok(names.iter().map(|name| folder.join(name)).collect())
     }
 }
 
 fn find_class(name: &str, parts: &Parts) -> Result<usize> {
-    let unknown = || WrongUsage(format!("--class {name}: no class of {}; see `xcept info MODEL`", parts.metadata.name));
+    const SHOWN: usize = 10;
+    let unknown = || {
+        let HeadMetadata { name: model, class_names, .. } = &parts.metadata;
+        let shown = class_names[..class_names.len().min(SHOWN)].join(", ");
+        let rest = if class_names.len() > SHOWN { ", …; see `xcept info MODEL`" } else { "" };
+        WrongUsage(terminal::printable(&format!("--class {name}: no class of {model} ({shown}{rest})")))
+    };
     Ok(parts.metadata.find_class(name).ok_or_else(unknown)?)
 }
 
@@ -214,7 +224,8 @@ fn print(line: &Line) -> Result<()> {
     if std::io::stdout().is_terminal() {
         let output = line.output.as_deref().map_or(String::new(), |output| format!("  {output}"));
         let (path, share) = (terminal::printable(line.path), terminal::percent(line.probability.into()));
-        terminal::result(format_args!("{path}  {}  {share}{output}", line.label))?;
+        let label = terminal::printable(line.label);
+        terminal::result(format_args!("{path}  {label}  {share}{}", terminal::printable(&output)))?;
     } else {
         terminal::result(serde_json::to_string(line)?)?;
     }

@@ -46,7 +46,8 @@ impl ExtractFeatures {
         features::Format::of(&self.output).map_err(WrongUsage::from)?;
         output::refuse_unwritable(&self.output, Existing::Replace)?;
         let dataset = Dataset::open(&self.paths)?;
-        output::refuse_input(&self.output, dataset.inputs.iter().map(|input| input.path.as_path()))?;
+        let pictures = dataset.inputs.iter().map(|input| input.path.as_path());
+        output::refuse_input(&self.output, pictures.chain(self.pipeline.model_file()))?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let extraction = Extraction {
             dataset: &dataset,

@@ -84,19 +84,16 @@ impl Finetune {
             Run::refuse_taken(&self.runs, name)?;
         }
         let existing = Existing::of(self.overwrite);
-        for output in self.output.iter().chain(&self.preview) {
-            output::refuse_unwritable(output, existing)?;
-            output::refuse_input(output, self.inputs())?;
-        }
+        let outputs: Vec<&PathBuf> = self.output.iter().chain(&self.preview).collect();
+        outputs.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
+        output::refuse_inputs(&outputs, self.data.inputs())?;
         let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
         let named = || self.data.data.display().to_string();
         let data = Data::new(&features, settings.val, settings.seed).with_context(named)?;
         if settings.unfreeze != Unfreeze::Nothing {
             data.check_pictures()?;
         }
-        for output in self.output.iter().chain(&self.preview) {
-            output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;
-        }
+        output::refuse_inputs(&outputs, features.rows.iter().map(|row| Path::new(&row.path)))?;
         if let Some(path) = &self.preview {
             preview::write(path, existing, &data, &settings)?;
         }
@@ -174,10 +171,6 @@ impl Finetune {
         }
         Ok(())
     }
-
-    fn inputs(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(self.data.data.as_path()).chain(self.data.features.as_deref())
-    }
 }
 
 /// The backbone, if it trains or is at hand to be compared with the one that made the features.
@@ -196,11 +189,14 @@ fn is_copy(output: &Path, run: &Run) -> bool {
 }
 
 fn describe_calibration(best: &EpochReport) -> String {
-    let mut text = format!("temperature {:.3}, fitted on the validation pictures", best.temperature);
-    if let (Some(before), Some(after)) = (best.val_calibration_error, best.val_calibrated_error) {
-        text += &format!("; fitted on half of them, calibration error on the other half {before:.4} → {after:.4}");
-    }
-    text
+    let (Some(before), Some(after)) = (best.val_calibration_error, best.val_calibrated_error) else {
+        return format!("no temperature was fitted: that takes {} validation pictures or more", train::LEAST_PICTURES);
+    };
+    format!(
+        "temperature {:.3}, fitted on the validation pictures; fitted on half of them, calibration error on the other \
+         half {before:.4} → {after:.4}",
+        best.temperature
+    )
 }
 
 /// Trains what is left to train of a run, and tells how it ended.

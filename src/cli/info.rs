@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use super::{Context, Status, model};
 use crate::architecture::{self, FEATURES, IMAGENET_CLASSES, INPUT_SIZE, Operation, TensorSpec};
 use crate::terminal::{self, align_right, percent, table, thousands};
-use crate::weights::{Checkpoint, Source};
+use crate::weights::{Checkpoint, Source, ood};
 
 /// Show the network layer by layer, or what a model file holds
 #[derive(Debug, Args)]
@@ -140,12 +141,13 @@ fn totals(layers: &[Layer]) -> String {
 /// What the file says of itself.
 fn describe(checkpoint: &Checkpoint) -> Result<()> {
     let metadata = &checkpoint.metadata;
-    let parameters: usize = checkpoint.tensors.values().map(|tensor| tensor.data.len()).sum();
-    let mut lines = table(["", &checkpoint.origin]);
+    let learnt = || checkpoint.tensors.iter().filter(|(name, _)| !ood::is_ood_tensor(name));
+    let parameters: usize = learnt().map(|(_, tensor)| tensor.data.len()).sum();
+    let mut lines = table(["", &terminal::printable(&checkpoint.origin)]);
     let mut line = |name: &str, value: String| {
-        lines.add_row([name, &value]);
+        lines.add_row([terminal::printable(name), terminal::printable(&value)]);
     };
-    line("parameters", format!("{} in {} tensors", thousands(parameters), checkpoint.tensors.len()));
+    line("parameters", format!("{} in {} tensors", thousands(parameters), learnt().count()));
     line("convention", metadata.convention.to_string());
     line("preprocessing", metadata.preprocessing.to_string());
     let held = if checkpoint.has_backbone() { "in the file" } else { metadata.base.as_deref().unwrap_or("elsewhere") };
@@ -165,13 +167,30 @@ fn describe(checkpoint: &Checkpoint) -> Result<()> {
         if head.temperature != 1.0 {
             line("temperature", format!("{:.3}, fitted on the validation pictures", head.temperature));
         }
-        let knows = checkpoint.tensors.contains_key(crate::weights::ood::MEANS);
+        let knows = checkpoint.tensors.contains_key(ood::MEANS);
         line("unknown pictures", if knows { "told apart with --reject" } else { "not told apart" }.to_owned());
         line("classes", format!("{}: {classes}", head.class_names.len()));
     }
     for (name, value) in &metadata.history {
-        line(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        describe_value(name, value, &mut line);
     }
-    terminal::result(lines)?;
+    terminal::result(lines.trim_fmt())?;
     Ok(())
+}
+
+/// A line for each value within `value`.
+fn describe_value(name: &str, value: &Value, line: &mut dyn FnMut(&str, String)) {
+    match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                describe_value(&format!("{name}, {field}"), value, line);
+            }
+        }
+        Value::String(text) => line(name, text.clone()),
+        Value::Number(number) if number.is_f64() => {
+            let rounded = number.as_f64().map(|value| (value * 1e6).round() / 1e6);
+            line(name, rounded.unwrap_or_default().to_string());
+        }
+        value => line(name, value.to_string()),
+    }
 }

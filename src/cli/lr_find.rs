@@ -63,6 +63,7 @@ impl LrFind {
         }
         let existing = Existing::of(self.overwrite);
         output::refuse_unwritable(&self.output, existing)?;
+        output::refuse_input(&self.output, self.data.inputs())?;
         let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
         let data =
             Data::new(&features, settings.val, settings.seed).with_context(|| self.data.data.display().to_string())?;

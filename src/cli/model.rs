@@ -1,5 +1,7 @@
 //! Which weights a command works with: the options that several commands share.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 
@@ -55,9 +57,9 @@ impl ClassifierArguments {
         Classifier::new(self.open_parts(context)?, &context.device)
     }
 
-    /// What the user called it.
-    pub fn model(&self) -> &str {
-        &self.model
+    /// Where the model lies if it is a file.
+    pub fn file(&self) -> &Path {
+        Path::new(&self.model)
     }
 
     /// What the classifier is made of.
@@ -139,6 +141,11 @@ impl PipelineArguments {
     /// The same with other weights, if `model` names any.
     pub fn with_model(self, model: &Option<String>) -> Self {
         Self { model: model.clone().or(self.model), ..self }
+    }
+
+    /// The file of the weights, if they are named by a path.
+    pub fn model_file(&self) -> Option<&Path> {
+        self.model.as_deref().map(Path::new)
     }
 
     /// The first of these options that the user gave.

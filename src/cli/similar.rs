@@ -85,11 +85,11 @@ impl Similar {
         let existing = Existing::of(self.overwrite);
         let inputs = dataset::list(&self.queries)?;
         self.check(inputs.len())?;
-        for output in self.output.iter().chain(&self.sheet) {
-            output::refuse_unwritable(output, existing)?;
-            let queries = inputs.iter().map(|input| input.path.as_path());
-            output::refuse_input(output, queries.chain([self.features.as_path()]))?;
-        }
+        let outputs: Vec<&PathBuf> = self.output.iter().chain(&self.sheet).collect();
+        outputs.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
+        let queries = inputs.iter().map(|input| input.path.as_path());
+        let model = self.model.as_deref().map(Path::new);
+        output::refuse_inputs(&outputs, queries.chain([self.features.as_path()]).chain(model))?;
         let features = self.read()?;
         let extractor = self.extractor(&features, context)?;
         let answers = self.answer(&inputs, &features, &extractor, context)?;
@@ -108,9 +108,8 @@ impl Similar {
     }
 
     fn check(&self, queries: usize) -> Result<()> {
-        let Some(sheet) = &self.sheet else { return Ok(()) };
-        if self.output.as_ref() == Some(sheet) {
-            bail!(WrongUsage("-o and --sheet name one file".to_owned()));
+        if self.sheet.is_none() {
+            return Ok(());
         }
         let (pictures, most) = (queries * (1 + usize::from(self.top)), sheet::MOST_PICTURES);
         if pictures > most {

@@ -73,6 +73,11 @@ impl Run {
         Ok(())
     }
 
+    /// Whether a run has its folder there.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(ARGUMENTS).is_file()
+    }
+
     /// A new folder `name` in `runs`; without a name the first of `fallback`, `fallback-2`, … that is free.
     ///
     /// # Errors

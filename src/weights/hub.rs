@@ -32,7 +32,7 @@ pub const IMAGENET: &str = "timm/legacy_xception.tf_in1k";
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
 
 /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hub {
     settings: Settings,
     cache: Cache,

@@ -19,7 +19,7 @@ pub const QUANTILES: &str = "ood.quantiles";
 pub const SHARES: usize = 1001;
 
 /// Whether a tensor of this name is one of them.
-pub(super) fn is_ood_tensor(name: &str) -> bool {
+pub fn is_ood_tensor(name: &str) -> bool {
     [MEANS, COMPONENTS, VARIANCES, QUANTILES].contains(&name)
 }
 

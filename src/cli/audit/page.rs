@@ -1,26 +1,25 @@
 //! The findings as a page, with small pictures.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rayon::prelude::*;
 
 use super::Context;
 use crate::audit::Audit;
-use crate::image;
 use crate::output::{self, Existing};
 use crate::report::{self, AuditReport};
+use crate::{image, interrupt};
 
 const PAGE: &str = "audit.html";
 /// Longest side of the pictures, in pixels.
 const SIDE: usize = 240;
 
-/// Makes the folder and refuses, before any work, a file that could not be written later.
-pub fn refuse_unwritable(folder: Option<&Path>, existing: Existing) -> Result<()> {
-    let Some(folder) = folder else { return Ok(()) };
-    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    output::refuse_unwritable(&folder.join(PAGE), existing)
+/// The page's file in the folder for it, which passes if it can be written later.
+pub fn output(folder: &Path, existing: Existing, data: &Path) -> Result<PathBuf> {
+    output::refuse_unwritable_in(folder, [PAGE], existing, Some(data))?;
+    Ok(folder.join(PAGE))
 }
 
 /// Writes the page if there is a folder for it.
@@ -30,8 +29,13 @@ pub fn write(folder: Option<&Path>, existing: Existing, data: &str, audit: &Audi
     paths.sort_unstable();
     paths.dedup();
     // A picture that cannot be shown is among the findings with its reason.
-    let thumbnails: HashMap<String, String> =
-        paths.into_par_iter().filter_map(|path| Some((path.to_owned(), thumbnail(path).ok()?))).collect();
+    let small = |path: &str| {
+        interrupt::check(|| "the page has not been written".to_owned())?;
+        Ok(thumbnail(path).ok().map(|uri| (path.to_owned(), uri)))
+    };
+    let thumbnails: Vec<_> = paths.into_par_iter().map(small).collect::<Result<_>>()?;
+    let thumbnails: HashMap<String, String> = thumbnails.into_iter().flatten().collect();
+    output::make_folder(folder)?;
     let path = folder.join(PAGE);
     let html = AuditReport { data, audit, thumbnails: &thumbnails }.html();
     output::write_atomically(&path, existing, html.as_bytes())?;

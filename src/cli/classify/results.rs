@@ -86,13 +86,14 @@ impl<'a> Results<'a> {
                 self.write_csv(rows, "")
             }
             Format::Table => {
-                writeln!(self.file, "{}  ({model})", terminal::printable(path))?;
+                writeln!(self.file, "{}  ({})", terminal::printable(path), terminal::printable(model))?;
                 if let Some(Strangeness { unknown: true, distance }) = strangeness {
                     let limit = self.limit.unwrap_or_default();
                     return Ok(writeln!(self.file, "    unknown  distance {distance:.2}, known up to {limit:.2}")?);
                 }
                 for p in &predictions {
-                    writeln!(self.file, "  {:>9}  {}", terminal::percent(p.probability.into()), p.label)?;
+                    let (share, label) = (terminal::percent(p.probability.into()), terminal::printable(p.label));
+                    writeln!(self.file, "  {share:>9}  {label}")?;
                 }
                 Ok(())
             }

@@ -37,10 +37,15 @@ pub fn judge<'a>(
     if unreadable > 0 {
         context.terminal.note(format_args!("{unreadable} of {} pictures could not be read", inputs.len()));
     }
-    if let Some(Err(Unreadable { path, error, .. })) = outcomes.first()
-        && unreadable == outcomes.len()
-    {
-        bail!("none of {unreadable} pictures could be read; the first: {path}: {error}");
-    }
     Ok(outcomes)
+}
+
+/// Passes if any picture could be read.
+pub fn ensure_any_readable(outcomes: &[Result<Judgement, Unreadable>]) -> Result<()> {
+    if let Some(Err(Unreadable { path, error, .. })) = outcomes.first()
+        && outcomes.iter().all(Result::is_err)
+    {
+        bail!("none of {} pictures could be read; the first: {path}: {error}", outcomes.len());
+    }
+    Ok(())
 }

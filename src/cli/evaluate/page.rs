@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::report::{Report, Unreadable};
 use super::{Context, Evaluate};
@@ -11,7 +11,9 @@ use crate::evaluate::{Answer, Evaluation, Mistake};
 use crate::explain::Explainer;
 use crate::output::{self, Existing};
 use crate::report::{self, Thumbnail};
-use crate::{image, interrupt, terminal, train};
+use crate::terminal::Terminal;
+use crate::train::{CURVES, Run};
+use crate::{image, interrupt, terminal};
 
 const PAGE: &str = "report.html";
 const RELIABILITY: [&str; 2] = ["reliability.svg", "reliability.png"];
@@ -21,27 +23,26 @@ const CONFUSION_MATRIX: [&str; 2] = ["confusion_matrix.svg", "confusion_matrix.p
 const MISTAKES: usize = 24;
 const THUMBNAIL_SIDE: usize = 320;
 
-/// The files that [`write`] will write.
-fn outputs(evaluate: &Evaluate) -> Vec<PathBuf> {
+/// The files that [`write`] will write, all of which can be written as far as can be told before.
+pub fn outputs(evaluate: &Evaluate, existing: Existing) -> Result<Vec<PathBuf>> {
     let curves = curves(evaluate).map(|(name, _)| name);
     let charts: Vec<&str> = RELIABILITY.into_iter().chain(CONFUSION_MATRIX).chain(curves).collect();
-    let page = evaluate.report.iter().map(|folder| folder.join(PAGE));
-    page.chain(evaluate.plots.iter().flat_map(|folder| charts.iter().map(|name| folder.join(name)))).collect()
+    let mut outputs = Vec::new();
+    for (folder, names) in [(&evaluate.report, &[PAGE][..]), (&evaluate.plots, &charts)] {
+        let Some(folder) = folder else { continue };
+        output::refuse_unwritable_in(folder, names, existing, Some(&evaluate.data))?;
+        outputs.extend(names.iter().map(|name| folder.join(name)));
+    }
+    Ok(outputs)
 }
 
 /// The learning curves that a run has left beside its model: names and contents.
 fn curves(evaluate: &Evaluate) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    let folder = Path::new(evaluate.classifier.model()).parent().map(Path::to_owned);
-    let read = move |name: &'static str| Some((name, std::fs::read(folder.as_ref()?.join(name)).ok()?));
-    train::CURVES.into_iter().filter_map(read)
-}
-
-/// Makes the folders and refuses, before any work, a file that could not be written later.
-pub fn refuse_unwritable(evaluate: &Evaluate, existing: Existing) -> Result<()> {
-    for folder in [&evaluate.report, &evaluate.plots].into_iter().flatten() {
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    }
-    outputs(evaluate).iter().try_for_each(|path| output::refuse_unwritable(path, existing))
+    let model = evaluate.classifier.file();
+    let folder = model.is_file().then(|| model.with_file_name(""));
+    let run = folder.filter(|folder| Run::is_at(folder));
+    let read = move |name: &'static str| Some((name, std::fs::read(run.as_ref()?.join(name)).ok()?));
+    CURVES.into_iter().filter_map(read)
 }
 
 /// Writes the page and the charts, those that were asked for.
@@ -53,6 +54,7 @@ pub fn write(
     context: &Context,
 ) -> Result<()> {
     if let Some(folder) = &evaluate.plots {
+        output::make_folder(folder)?;
         write_charts(folder, existing, report.evaluation, context)?;
         curves(evaluate)
             .try_for_each(|(name, bytes)| output::write_atomically(&folder.join(name), existing, &bytes))?;
@@ -75,6 +77,7 @@ pub fn write(
         learning_curves: curves.as_deref(),
     };
     let path = folder.join(PAGE);
+    output::make_folder(folder)?;
     output::write_atomically(&path, existing, page.html().as_bytes())?;
     context.terminal.note(format_args!("{}: open it in a browser", path.display()));
     Ok(())
@@ -105,7 +108,9 @@ fn thumbnails(evaluate: &Evaluate, evaluation: &Evaluation, context: &Context) -
     if evaluation.mistakes.is_empty() {
         return Ok(Vec::new());
     }
-    let explainer = Explainer::new(evaluate.classifier.open_parts(context)?, *BLOCKS.end(), &context.device)?;
+    // What there was to say of the model was said when it was loaded to classify.
+    let quiet = Context { terminal: Terminal { quiet: true }, ..context.clone() };
+    let explainer = Explainer::new(evaluate.classifier.open_parts(&quiet)?, *BLOCKS.end(), &context.device)?;
     let thumbnail = |mistake: &Mistake| {
         let class = evaluation.class_names.iter().position(|name| *name == mistake.prediction);
         let explained = explainer.overlay(&image::read(Path::new(&mistake.path))?, THUMBNAIL_SIDE, class)?;

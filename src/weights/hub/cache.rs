@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::{Cause, Repository};
 
 /// The folder that holds the cache.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
 }
