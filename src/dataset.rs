@@ -85,26 +85,15 @@ impl Dataset {
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         if let [folder] = paths
             && folder.is_dir()
-            && let Some(dataset) = Self::labelled(folder, true)?
+            && let Some(dataset) = Self::labelled(folder)?
         {
             return Ok(dataset);
         }
         Ok(Self { inputs: list(paths)?, class_names: Vec::new() })
     }
 
-    /// The pictures of a folder, as [`Self::open`] takes them; but its splits may be any, `test` alone among them.
-    ///
-    /// # Errors
-    /// If the folder holds no picture or cannot be walked.
-    pub fn of_any_split(folder: &PathBuf) -> Result<Self> {
-        match Self::labelled(folder, false)? {
-            Some(dataset) => Ok(dataset),
-            None => Ok(Self { inputs: list(std::slice::from_ref(folder))?, class_names: Vec::new() }),
-        }
-    }
-
     /// The labelled pictures of `folder`, every one of them in a class folder, or none if it is no folder of class folders.
-    fn labelled(folder: &Path, needs_train: bool) -> Result<Option<Self>> {
+    fn labelled(folder: &Path) -> Result<Option<Self>> {
         let entries = Entries::read(folder)?;
         if entries.has_pictures || entries.folders.is_empty() {
             return Ok(None);
@@ -112,7 +101,7 @@ impl Dataset {
         let split_of = |name: &OsString| Split::of_folder(name);
         let has_train = entries.folders.iter().any(|name| split_of(name) == Some(Split::Train));
         let has_only_splits = entries.folders.iter().all(|name| split_of(name).is_some());
-        let splits: Vec<(Option<Split>, PathBuf)> = if has_train || (has_only_splits && !needs_train) {
+        let splits: Vec<(Option<Split>, PathBuf)> = if has_train || has_only_splits {
             if let Some(other) = entries.folders.iter().find(|name| split_of(name).is_none()) {
                 bail!(
                     "{}: has a folder `{}` beside train; expected train, val and test only, or class folders only",
@@ -123,9 +112,6 @@ impl Dataset {
             let mut splits: Vec<_> = entries.folders.iter().map(|name| (split_of(name), folder.join(name))).collect();
             splits.sort_by_key(|(split, _)| *split);
             splits
-        } else if let Some(split) = entries.folders.first().filter(|_| has_only_splits) {
-            let (folder, split) = (folder.display(), split.display());
-            bail!("{folder}: has a folder `{split}` but none called train; pass {folder}/{split} alone, or add train");
         } else {
             vec![(None, folder.to_owned())]
         };

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::audit::Audit;
-use crate::evaluate::{Answer, Evaluation};
+use crate::evaluate::{Answer, Evaluation, Rejection};
 
 pub use figures::{confusion_matrix, jpeg_uri, reliability};
 
@@ -31,9 +31,13 @@ pub struct Report<'a> {
     pub thumbnails: &'a [Option<Thumbnail>],
     /// An SVG file, where the model's run has left one.
     pub learning_curves: Option<&'a str>,
+    /// How well pictures of other things are told apart.
+    pub rejection: Option<&'a Rejection>,
+    /// Of the whole data, where it was asked for.
+    pub audit: Option<AuditReport<'a>>,
 }
 
-/// The page of an audit.
+/// An audit, as a page of its own or a section of a [`Report`].
 #[derive(Debug, Clone, Copy)]
 pub struct AuditReport<'a> {
     pub data: &'a str,

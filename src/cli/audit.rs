@@ -4,6 +4,7 @@ mod lines;
 mod page;
 mod table;
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,7 @@ impl Audit {
         if let Some(output) = &self.output {
             output::refuse_input(output, features.rows.iter().map(|row| Path::new(&row.path)))?;
         }
-        let audit = self.audit(&features, &unreadable, context)?;
+        let audit = audit(&self.data.data, &features, &unreadable, context)?;
         if audit.files_found == 0 {
             context.terminal.note(format_args!(
                 "{}: its pictures are not where it says ({}); run this in the folder that they were extracted from. \
@@ -101,17 +102,6 @@ impl Audit {
         })?;
         page::write(self.report.as_deref(), existing, &self.data.data.to_string_lossy(), &audit, context)?;
         Ok(self.status(&audit, !unreadable.is_empty()))
-    }
-
-    fn audit(&self, features: &Features, unreadable: &[(String, String)], context: &Context) -> Result<audit::Audit> {
-        interrupt::install()?;
-        let bar = context.terminal.progress(audit::Audit::steps(features), "steps");
-        let audit = audit::Audit::of(features, unreadable, &mut |count| {
-            bar.inc(count as u64);
-            interrupt::check(|| NOTHING_KEPT.to_owned())
-        });
-        bar.finish_and_clear();
-        audit.with_context(|| self.data.data.display().to_string())
     }
 
     fn format(&self) -> Format {
@@ -133,4 +123,24 @@ impl Audit {
         }
         if has_unreadable { Status::SomeUnreadable } else { Status::Done }
     }
+}
+
+/// An audit of `data` with a bar.
+fn audit(data: &Path, features: &Features, unreadable: &[(String, String)], context: &Context) -> Result<audit::Audit> {
+    interrupt::install()?;
+    let bar = context.terminal.progress(audit::Audit::steps(features), "steps");
+    let audit = audit::Audit::of(features, unreadable, &mut |count| {
+        bar.inc(count as u64);
+        interrupt::check(|| NOTHING_KEPT.to_owned())
+    });
+    bar.finish_and_clear();
+    audit.with_context(|| data.display().to_string())
+}
+
+/// An audit of a folder with the bundled backbone and the pictures of its findings, for another command's report.
+pub fn of_folder(data: &Path, context: &Context) -> Result<(audit::Audit, HashMap<String, String>)> {
+    let (features, unreadable) = DataArguments::of(data).features(|_| Ok(()), false, context)?;
+    let audit = audit(data, &features, &unreadable, context)?;
+    let thumbnails = page::thumbnails(&audit)?;
+    Ok((audit, thumbnails))
 }

@@ -26,6 +26,11 @@ pub struct DataArguments {
 }
 
 impl DataArguments {
+    /// A file or folder, without options.
+    pub fn of(data: &Path) -> Self {
+        Self { data: data.to_owned(), features: None, pipeline: PipelineArguments::default() }
+    }
+
     pub fn check(&self) -> Result<(), WrongUsage> {
         let kept = self.features.as_ref().map(|_| "--features");
         if let (true, Some(option)) = (self.data.is_file(), kept.or_else(|| self.pipeline.first_given())) {

@@ -52,6 +52,10 @@ pub struct Evaluate {
     /// and a table of all predictions
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Let the report have a section on what is wrong with the data, all splits of it: leaks, duplicates, doubtful labels,
+    /// outliers, as `xcept audit` finds them
+    #[arg(long, requires = "report")]
+    audit: bool,
     /// Write the report's charts to DIR, as SVG and PNG
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
@@ -180,7 +184,7 @@ impl Evaluate {
         let expected = "expected a folder with a folder for each class, DATA/CLASS/*";
         ensure!(!self.data.is_file(), "{data}: is a file, {expected}");
         ensure!(self.data.is_dir(), "{data}: no such folder; {expected}");
-        let mut dataset = Dataset::of_any_split(&self.data)?;
+        let mut dataset = Dataset::open(std::slice::from_ref(&self.data))?;
         ensure!(
             !dataset.class_names.is_empty(),
             "{data}: has pictures but no class folders; move the pictures of each class into a folder of its name, \

@@ -95,7 +95,7 @@ fn load_classifier(model: &str, context: &Context, convention: Option<Convention
 }
 
 /// The backbone and the way from a picture to its features.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PipelineArguments {
     /// Weights of the backbone: bundled, imagenet, a file, or OWNER/REPO[@REVISION] on the hub [default: bundled]
     #[arg(long, short, value_name = "MODEL")]

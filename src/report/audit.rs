@@ -9,9 +9,27 @@ use crate::dataset::Split;
 use crate::terminal::{percent, thousands};
 
 pub fn page(report: &AuditReport) -> Markup {
+    frame(&format!("Audit of {}", report.data), &about(report.audit), &sections(report))
+}
+
+/// For a page that says more.
+pub fn section(report: &AuditReport) -> Markup {
+    html! {
+        h2.part { "Audit of the whole data" }
+        p.about { (about(report.audit)) }
+        (sections(report))
+    }
+}
+
+fn about(audit: &Audit) -> String {
+    let (pictures, classes) = (thousands(audit.pictures), thousands(audit.classes.len()));
+    format!("{pictures} pictures of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn sections(report: &AuditReport) -> Markup {
     let audit = report.audit;
     let (leaks, others) = audit.duplicates.split_at(audit.leaks());
-    let content = html! {
+    html! {
         (headline(audit))
         (duplicates(report, "Leaks: one picture in two splits", leaks))
         (duplicates(report, "Duplicates within a split", others))
@@ -20,10 +38,7 @@ pub fn page(report: &AuditReport) -> Markup {
         (classes(audit))
         (shortcuts(audit))
         (files(audit))
-    };
-    let (pictures, classes) = (thousands(audit.pictures), thousands(audit.classes.len()));
-    let about = format!("{pictures} pictures of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"));
-    frame(&format!("Audit of {}", report.data), &about, &content)
+    }
 }
 
 fn headline(audit: &Audit) -> Markup {

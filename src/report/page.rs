@@ -2,8 +2,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, figures};
-use crate::evaluate::{Answer, Evaluation, Mistake};
+use super::{Report, audit, figures};
+use crate::evaluate::{Answer, Evaluation, Mistake, Rejection};
 use crate::plot::Matrix;
 use crate::terminal::{percent, thousands};
 
@@ -17,7 +17,9 @@ pub fn page(report: &Report) -> Markup {
         (classes(report.evaluation))
         (matrix(report.evaluation))
         (mistakes(report))
+        @if let Some(found) = report.rejection { (rejection(found)) }
         (unreadable(report.unreadable))
+        @if let Some(found) = &report.audit { (audit::section(found)) }
         (predictions(report))
         script { (PreEscaped(SCRIPT)) }
     };
@@ -187,6 +189,37 @@ fn unreadable(unreadable: &[(&str, &str)]) -> Markup {
         div.scroll {
             table {
                 tbody { @for (path, error) in unreadable { tr { td.path { (path) } td { (error) } } } }
+            }
+        }
+    }
+}
+
+/// How well pictures of other things are told apart.
+fn rejection(rejection: &Rejection) -> Markup {
+    let unknown = thousands(rejection.unknown_pictures);
+    html! {
+        h2 { "Pictures of other things" }
+        p.about {
+            (unknown) " unknown pictures are told apart with an AUROC of " b { (format!("{:.4}", rejection.auroc)) }
+            "; 0.5 is no better than a guess"
+        }
+        div.scroll {
+            table {
+                thead {
+                    tr {
+                        th.number { "classify --reject" } th.number { "distance" }
+                        th.number { "known accepted" } th.number { "unknown rejected" }
+                    }
+                }
+                tbody {
+                    @for limit in &rejection.thresholds {
+                        tr {
+                            td.number { (limit.reject) } td.number { (format!("{:.3}", limit.distance)) }
+                            td.number { (percent(limit.known_accepted)) }
+                            td.number { (percent(limit.unknown_rejected)) }
+                        }
+                    }
+                }
             }
         }
     }

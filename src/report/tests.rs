@@ -26,6 +26,8 @@ fn html(learning_curves: Option<&str>) -> String {
         unreadable: &[("c/3.jpg", "truncated")],
         thumbnails: &thumbnails,
         learning_curves,
+        rejection: None,
+        audit: None,
     };
     report.html()
 }

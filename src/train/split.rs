@@ -19,11 +19,16 @@ pub fn assign(
     val_fraction: f64,
     seed: u64,
 ) -> Result<(Vec<usize>, Vec<usize>)> {
+    let mut is_any_test = false;
     let rows: Vec<Labelled> = labels
         .enumerate()
+        .inspect(|(_, (split, _))| is_any_test |= *split == Some(Split::Test))
         .filter(|(_, (split, _))| *split != Some(Split::Test))
         .filter_map(|(index, (split, class))| Some(Labelled { index, split, class: class? }))
         .collect();
+    if rows.is_empty() && is_any_test {
+        bail!("every picture is in `test`, which is never trained on; expected some in DATA/train/CLASS/*");
+    }
     if rows.is_empty() {
         bail!("no picture has a class; expected a folder for each class, DATA/CLASS/*.jpg or DATA/train/CLASS/*.jpg");
     }

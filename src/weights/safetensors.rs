@@ -40,7 +40,7 @@ pub(super) fn read_static(bytes: &'static [u8], origin: String) -> Result<Checkp
 fn read_with<'a>(bytes: &'a [u8], origin: String, half: impl Fn(&'a [u8]) -> Values + Sync) -> Result<Checkpoint> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    if file.names().iter().any(|name| *name == "features") {
+    if file.names().contains(&"features") {
         bail!("holds features, not a model; a model is what `xcept finetune` makes of them");
     }
     let views: Vec<_> = file.iter().filter(|(name, _)| !is_batch_counter(name)).collect();

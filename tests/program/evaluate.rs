@@ -205,6 +205,22 @@ fn a_report_is_one_file_with_the_mistakes_pictures() {
 }
 
 #[test]
+fn a_report_may_have_a_section_on_what_is_wrong_with_the_data() {
+    let desk = desk_with_pictures("data/test");
+    desk.add_sample("beagle.jpg", "data/train/dog/1.jpg");
+    desk.add_sample("beagle.jpg", "data/test/dog/the same.jpg");
+    let ran = evaluate(&desk, &["--audit"]);
+    assert!(ran.status == Some(2) && ran.stderr.contains("--report <DIR>"), "{}", ran.stderr);
+    evaluate(&desk, &["--report", "out", "--audit"]).assert_done();
+    let html = std::fs::read_to_string(desk.path("out/report.html")).unwrap();
+    let (figures, audit) = html.split_once("Audit of the whole data").unwrap();
+    assert!(figures.contains("7 pictures (test)") && audit.contains("8 pictures of 2 classes"));
+    let (_, leaks) = audit.split_once("Leaks: one picture in two splits").unwrap();
+    assert!(leaks.contains("same bytes") && leaks.contains("test: data/test/dog/the same.jpg"));
+    assert!(leaks.contains("<img src=\"data:image/jpeg;base64,"));
+}
+
+#[test]
 fn a_run_s_learning_curves_are_in_its_model_s_report() {
     let desk = desk_with_pictures("data");
     desk.write("run/best.safetensors", &std::fs::read(root().join("weights/cats-vs-dogs.safetensors")).unwrap());

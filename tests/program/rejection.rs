@@ -69,6 +69,11 @@ fn evaluate_says_how_well_strangers_are_told_apart() {
     assert_eq!(bins.iter().map(|bin| bin["count"].as_u64().unwrap()).sum::<u64>(), 16);
     assert!(report["expected_calibration_error"].is_f64());
 
+    let options = ["--unknown", "others", "--report", "out"];
+    desk.run(&[&["evaluate", "data", "-m", "model.safetensors"], &options[..]].concat());
+    let html = std::fs::read_to_string(desk.path("out/report.html")).unwrap();
+    assert!(html.contains("1 unknown pictures are told apart with an AUROC of <b>1.0000</b>"), "{html}");
+
     let table = evaluate("table").stdout;
     assert!(table.contains("1 unknown pictures: AUROC 1.0000") && table.contains(" 0.99 "), "{table}");
     evaluate("csv").assert_failed(2, &["--unknown", "-f json"]);

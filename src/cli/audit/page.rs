@@ -25,22 +25,26 @@ pub fn output(folder: &Path, existing: Existing, data: &Path) -> Result<PathBuf>
 /// Writes the page if there is a folder for it.
 pub fn write(folder: Option<&Path>, existing: Existing, data: &str, audit: &Audit, context: &Context) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
-    let mut paths: Vec<&str> = AuditReport::pictures(audit).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    // A picture that cannot be shown is among the findings with its reason.
-    let small = |path: &str| {
-        interrupt::check(|| "the page has not been written".to_owned())?;
-        Ok(thumbnail(path).ok().map(|uri| (path.to_owned(), uri)))
-    };
-    let thumbnails: Vec<_> = paths.into_par_iter().map(small).collect::<Result<_>>()?;
-    let thumbnails: HashMap<String, String> = thumbnails.into_iter().flatten().collect();
+    let thumbnails = thumbnails(audit)?;
     output::make_folder(folder)?;
     let path = folder.join(PAGE);
     let html = AuditReport { data, audit, thumbnails: &thumbnails }.html();
     output::write_atomically(&path, existing, html.as_bytes())?;
     context.terminal.note(format_args!("{}: open it in a browser", path.display()));
     Ok(())
+}
+
+/// The pictures that a page shows of an audit, by their paths; one that cannot be read is left out.
+pub fn thumbnails(audit: &Audit) -> Result<HashMap<String, String>> {
+    let mut paths: Vec<&str> = AuditReport::pictures(audit).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let small = |path: &str| {
+        interrupt::check(|| "the page has not been written".to_owned())?;
+        Ok(thumbnail(path).ok().map(|uri| (path.to_owned(), uri)))
+    };
+    let thumbnails: Vec<_> = paths.into_par_iter().map(small).collect::<Result<_>>()?;
+    Ok(thumbnails.into_iter().flatten().collect())
 }
 
 fn thumbnail(path: &str) -> Result<String> {

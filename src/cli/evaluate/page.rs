@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::report::{Report, Unreadable};
 use super::{Context, Evaluate};
 use crate::architecture::BLOCKS;
+use crate::cli::audit;
 use crate::evaluate::{Answer, Evaluation, Mistake};
 use crate::explain::Explainer;
 use crate::output::{self, Existing};
-use crate::report::{self, Thumbnail};
+use crate::report::{self, AuditReport, Thumbnail};
 use crate::terminal::Terminal;
 use crate::train::{CURVES, Run};
 use crate::{image, interrupt, terminal};
@@ -66,6 +67,7 @@ pub fn write(
     let thumbnails = thumbnails(evaluate, &evaluation, context)?;
     let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
     let curves = curves(evaluate).next().and_then(|(_, svg)| String::from_utf8(svg).ok());
+    let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, context)).transpose()?;
     let page = report::Report {
         model: report.model,
         data: &report.data,
@@ -75,6 +77,8 @@ pub fn write(
         unreadable: &unreadable,
         thumbnails: &thumbnails,
         learning_curves: curves.as_deref(),
+        rejection: report.rejection.as_ref(),
+        audit: audit.as_ref().map(|(audit, thumbnails)| AuditReport { data: &report.data, audit, thumbnails }),
     };
     let path = folder.join(PAGE);
     output::make_folder(folder)?;
