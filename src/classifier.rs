@@ -115,8 +115,8 @@ impl Classifier {
     pub fn known(&self, option: &str) -> Result<&Known> {
         self.known.as_ref().with_context(|| {
             format!(
-                "{}: does not say where its training pictures lie, which {option} needs; train it with this version's \
-                 `xcept finetune` and pass its best.safetensors",
+                "{}: keeps no statistics of its training pictures, which {option} needs; pass a model of your own, \
+                 trained by this version's `xcept finetune`",
                 self.origin
             )
         })

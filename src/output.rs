@@ -1,7 +1,7 @@
 //! Files that the program writes appear whole or not at all.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -95,6 +95,17 @@ pub fn unless_closed(result: Result<()>) -> Result<()> {
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let is = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
+}
+
+/// The format that was asked for, or that suits where the results go: a table for a person at a terminal, CSV for a
+/// file of that name, JSON otherwise.
+pub fn format<F>(asked: Option<F>, path: Option<&Path>, [table, csv, json]: [F; 3]) -> F {
+    let is_csv = path.and_then(Path::extension).is_some_and(|extension| extension == "csv");
+    asked.unwrap_or(match path {
+        None if std::io::stdout().is_terminal() => table,
+        _ if is_csv => csv,
+        _ => json,
+    })
 }
 
 fn folder_of(path: &Path) -> &Path {

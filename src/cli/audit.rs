@@ -5,7 +5,6 @@ mod page;
 mod table;
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -105,8 +104,7 @@ impl Audit {
     }
 
     fn format(&self) -> Format {
-        let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
-        self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
+        output::format(self.format, self.output.as_deref(), [Format::Table, Format::Jsonl, Format::Jsonl])
     }
 
     /// A check that does not hold counts for more than pictures that could not be read.

@@ -2,7 +2,7 @@
 
 mod results;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -59,13 +59,7 @@ fn share(text: &str) -> Result<f64> {
 
 impl Classify {
     pub fn run(self, context: &Context) -> Result<Status> {
-        let to_terminal = self.output.is_none() && std::io::stdout().is_terminal();
-        let is_csv = self.output.as_ref().is_some_and(|output| output.extension().is_some_and(|e| e == "csv"));
-        let format = self.format.unwrap_or(match (to_terminal, is_csv) {
-            (true, _) => Format::Table,
-            (false, true) => Format::Csv,
-            (false, false) => Format::Jsonl,
-        });
+        let format = output::format(self.format, self.output.as_deref(), [Format::Table, Format::Csv, Format::Jsonl]);
         let existing = Existing::of(self.overwrite);
         let inputs = dataset::list(&read_list(&self.paths)?)?;
         if let Some(output) = &self.output {

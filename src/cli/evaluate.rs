@@ -5,7 +5,6 @@ mod page;
 mod report;
 mod table;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
@@ -226,12 +225,7 @@ impl Evaluate {
     }
 
     fn format(&self) -> Format {
-        let extension = self.output.as_ref().and_then(|output| output.extension());
-        self.format.unwrap_or(match &self.output {
-            None if std::io::stdout().is_terminal() => Format::Table,
-            _ if extension.is_some_and(|extension| extension == "csv") => Format::Csv,
-            _ => Format::Json,
-        })
+        output::format(self.format, self.output.as_deref(), [Format::Table, Format::Csv, Format::Json])
     }
 
     /// A check that does not hold counts for more than pictures that could not be read.

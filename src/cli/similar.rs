@@ -2,7 +2,7 @@
 
 mod sheet;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -164,8 +164,7 @@ impl Similar {
     }
 
     fn format(&self) -> Format {
-        let is_for_reading = self.output.is_none() && std::io::stdout().is_terminal();
-        self.format.unwrap_or(if is_for_reading { Format::Table } else { Format::Jsonl })
+        output::format(self.format, self.output.as_deref(), [Format::Table, Format::Jsonl, Format::Jsonl])
     }
 
     fn draw(

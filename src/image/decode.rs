@@ -41,6 +41,10 @@ const MAX_BYTES: u64 = 1 << 30;
 /// In one line with a remedy, without the path: the caller's result names it.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let explain = |error: std::io::Error| match error.kind() {
+        // Names are kept as text; this stands where one was none.
+        ErrorKind::NotFound if path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) => {
+            anyhow!("its name is not UTF-8; rename it")
+        }
         ErrorKind::NotFound => anyhow!("no such file; check the path"),
         ErrorKind::PermissionDenied => anyhow!("permission denied; make the file readable"),
         _ => anyhow!("cannot be read: {error}"),

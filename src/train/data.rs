@@ -65,6 +65,9 @@ impl<'a> Data<'a> {
     /// Names the first that is not.
     pub fn check_pictures(&self) -> Result<()> {
         match self.train.iter().chain(&self.val).find(|row| !Path::new(&row.path).is_file()) {
+            Some(row) if row.path.contains(char::REPLACEMENT_CHARACTER) => {
+                bail!("{}: its name is not UTF-8; rename it and extract the features again", row.path)
+            }
             Some(row) => bail!("{}: the picture is no longer there; training the network needs it", row.path),
             None => Ok(()),
         }

@@ -172,6 +172,8 @@ fn png_checksum(bytes: &[u8]) -> u32 {
 fn a_file_that_cannot_be_read_says_so_without_its_path() {
     let error = read(std::path::Path::new("no/such.jpg")).unwrap_err().to_string();
     assert_eq!(error, "no such file; check the path");
+    let error = read(std::path::Path::new("no/b\u{fffd}.jpg")).unwrap_err().to_string();
+    assert_eq!(error, "its name is not UTF-8; rename it");
     let error = read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
     assert_eq!(error, "a folder without pictures");
 }
