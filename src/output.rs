@@ -234,6 +234,6 @@ fn place_of(path: &Path) -> PathBuf {
 pub fn cache_folder(kind: &str) -> Result<PathBuf> {
     let folder = dirs::cache_dir().context("no cache folder; set XDG_CACHE_HOME or HOME, or pass --features FILE")?;
     let folder = folder.join("xcept").join(kind);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    make_folder(&folder).context("the cache folder; set XDG_CACHE_HOME to one that can be written")?;
     Ok(folder)
 }

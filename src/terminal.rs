@@ -19,7 +19,7 @@ impl Terminal {
     pub fn note(&self, text: impl std::fmt::Display) {
         if !self.quiet {
             // Nobody is left to tell if stderr is full.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", escaped(&text.to_string(), is_control_within_line));
         }
     }
 
@@ -57,12 +57,21 @@ impl Terminal {
 
 /// Something that the user should know even with `--quiet`, on stderr.
 pub fn warn(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "xcept: {text}");
+    let _ = writeln!(std::io::stderr(), "xcept: {}", escaped(&text.to_string(), is_control_within_line));
 }
 
 /// A name from outside, without characters that would move the cursor or break the line.
 pub fn printable(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    escaped(name, char::is_control)
+}
+
+/// A message may have several lines; what else would act on the terminal came from a name in it.
+fn is_control_within_line(c: char) -> bool {
+    c.is_control() && c != '\n'
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    text.chars().flat_map(|c| if is_escaped(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// A line of results on stdout.
@@ -131,6 +140,11 @@ mod tests {
     #[test]
     fn names_cannot_move_the_cursor() {
         assert_eq!(printable("a\n\u{1b}[2Jä.jpg"), "a\\n\\u{1b}[2Jä.jpg");
+    }
+
+    #[test]
+    fn messages_may_have_lines_and_nothing_else_that_acts() {
+        assert_eq!(escaped("a\nb\u{1b}[2J\rc", is_control_within_line), "a\nb\\u{1b}[2J\\rc");
     }
 
     #[test]
