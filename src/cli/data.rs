@@ -59,7 +59,8 @@ impl DataArguments {
         } else {
             self.extract(check, overwrite, context)?
         };
-        ensure!(features.pipeline.pool != Pool::None, "the features are not pooled; make them again with --pool avg");
+        let data = self.data.display();
+        ensure!(features.pipeline.pool != Pool::None, "{data}: holds maps, not vectors; extract with --pool avg");
         Ok((features, unreadable))
     }
 

@@ -58,7 +58,7 @@ pub struct Evaluate {
     /// Write the report's charts to DIR, as SVG and PNG
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// How many mistakes to list, the most confident first
+    /// How many mistakes the table and json list, the most confident first
     #[arg(long, value_name = "N", default_value = "10")]
     mistakes: usize,
 }
