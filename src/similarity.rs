@@ -114,7 +114,10 @@ impl Block {
     fn cosines(&self, other: &Block) -> Vec<f32> {
         let matrix = |block: &Block| block.values.len().checked_div(block.rows).unwrap_or(0);
         let left = Matrix::new(&self.values, self.rows, matrix(self));
-        product(left, Matrix::new(&other.values, other.rows, matrix(other)).t())
+        let mut cosines = product(left, Matrix::new(&other.values, other.rows, matrix(other)).t());
+        // Rounding leaves some a little beyond.
+        cosines.par_iter_mut().for_each(|cosine| *cosine = cosine.clamp(-1.0, 1.0));
+        cosines
     }
 }
 
@@ -210,5 +213,16 @@ mod tests {
         let others = nearest_others(&rows, 9, &mut |_| Ok(())).unwrap();
         assert_eq!(others[0].iter().map(|other| other.row).collect::<Vec<_>>(), [1, 3, 2]);
         assert_eq!(others[2][0].cosine, 0.0);
+    }
+
+    #[test]
+    fn a_cosine_is_never_beyond_one() {
+        let values = values(2, 300 * 64);
+        let rows: Vec<&[f32]> = values.chunks_exact(64).collect();
+        let of_itself = nearest(&rows, &rows, 1);
+        assert!(of_itself.iter().all(|near| (0.999..=1.0).contains(&near[0].cosine)), "{of_itself:?}");
+        let all = Block::of(&rows);
+        let exceeds = product(Matrix::new(&all.values, 300, 64), Matrix::new(&all.values, 300, 64).t());
+        assert!(exceeds.iter().any(|cosine| *cosine > 1.0), "the rounding that this is about");
     }
 }
