@@ -93,7 +93,7 @@ impl Audit {
     /// How much [`Self::of`] will tell `done` of.
     pub fn steps(features: &Features) -> usize {
         let labelled = features.rows.iter().filter(|row| row.class.is_some()).count();
-        2 * features.rows.len() + labelled
+        3 * features.rows.len() + labelled
     }
 
     /// Audits pictures with these features; `unreadable` are those that have none, with the reason. `done` hears of
@@ -114,8 +114,8 @@ impl Audit {
         let rows: Vec<&[f32]> = distinct.iter().map(|&row| features.rows[row].values.as_slice()).collect();
         let neighbours = similarity::nearest_others(&rows, outliers::NEIGHBOUR, done)?;
         tracing::debug!("neighbours of {} pictures are known", distinct.len());
-        done(features.rows.len() - distinct.len())?;
-        pairs.extend(duplicates::near(features, &distinct, &neighbours, &inspected));
+        done(2 * (features.rows.len() - distinct.len()))?; // a copy is neither searched for nor looked at
+        pairs.extend(duplicates::near(features, &distinct, &neighbours, &inspected, done)?);
         tracing::debug!("{} pairs are one picture", pairs.len());
         let groups = duplicates::groups(features.rows.len(), &pairs);
         let labelled: Vec<usize> = (0..features.rows.len()).filter(|&row| features.rows[row].class.is_some()).collect();

@@ -1,28 +1,19 @@
 //! Pictures that are there twice: the same bytes, or the same picture saved, scaled or mirrored anew.
 //!
-//! Neighbours in features are only candidates: a picture at half its size may be further away (cosine 0.75) than
-//! another picture of the same animal (0.9). Those whose files are there are compared by their pixels.
+//! Which rows hold the same bytes, their hashes tell; `near` finds the rest.
+
+mod near;
+mod shared;
 
 use std::collections::HashMap;
-use std::path::Path;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Place;
-use super::files::Files;
 use crate::dataset::Split;
 use crate::features::{Features, Row};
-use crate::image::{self, Fingerprint, Likeness};
-use crate::similarity::Neighbour;
 
-/// The least cosine of a candidate. Of 30 re-encoded, mirrored and halved copies of 200×200 the furthest had 0.75.
-const CANDIDATE: f32 = 0.7;
-/// The least correlation of 32×32 grey pixels that makes two pictures one. Among 6,000 photographs of cats and dogs
-/// the most alike pair of different ones had 0.87, the least alike copy 0.9998.
-const SAME_PIXELS: f32 = 0.95;
-/// The least cosine where the pixels are out of reach. The most alike pair of different pictures had 0.92.
-const SAME_FEATURES: f32 = 0.95;
+pub(super) use near::near;
 
 /// Two pictures that are one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -85,54 +76,6 @@ pub(super) fn exact(rows: &[Row]) -> (Vec<usize>, Vec<Pair>) {
         }
     }
     (distinct, pairs)
-}
-
-/// Pairs among the `distinct` rows, of which `neighbours` has the nearest others.
-pub(super) fn near(features: &Features, distinct: &[usize], neighbours: &[Vec<Neighbour>], files: &Files) -> Vec<Pair> {
-    let candidates = candidates(distinct, neighbours);
-    let mut wanted: Vec<usize> = candidates.iter().flat_map(|(first, second, _)| [*first, *second]).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let known = |row: &usize| files.facts[*row].is_some();
-    let print = |row: &usize| fingerprint(&features.rows[*row].path).map(|print| (*row, print));
-    let prints: HashMap<usize, Fingerprint> = wanted.par_iter().filter(|row| known(row)).filter_map(print).collect();
-    let judge = |&(first, second, cosine): &(usize, usize, f32)| {
-        let likeness = prints.get(&first).zip(prints.get(&second)).map(|(first, second)| first.likeness(second));
-        let kind = judged(cosine, likeness)?;
-        Some(Pair { first, second, kind, cosine, correlation: likeness.map(|likeness| likeness.correlation) })
-    };
-    candidates.par_iter().filter_map(judge).collect()
-}
-
-/// Pairs of rows that are near enough to be looked at, each once, the earlier row first.
-fn candidates(distinct: &[usize], neighbours: &[Vec<Neighbour>]) -> Vec<(usize, usize, f32)> {
-    let of_row = |(row, neighbours): (&usize, &Vec<Neighbour>)| {
-        let near = neighbours.iter().take_while(|neighbour| neighbour.cosine >= CANDIDATE);
-        let pair = |neighbour: &Neighbour| {
-            let other = distinct[neighbour.row];
-            (*row.min(&other), *row.max(&other), neighbour.cosine)
-        };
-        near.map(pair).collect::<Vec<_>>()
-    };
-    let mut pairs: Vec<_> = distinct.iter().zip(neighbours).flat_map(of_row).collect();
-    pairs.sort_by_key(|(first, second, _)| (*first, *second));
-    pairs.dedup_by_key(|(first, second, _)| (*first, *second));
-    pairs
-}
-
-fn judged(cosine: f32, likeness: Option<Likeness>) -> Option<DuplicateKind> {
-    match likeness {
-        Some(likeness) if likeness.correlation < SAME_PIXELS => None,
-        Some(Likeness { is_mirrored: true, .. }) => Some(DuplicateKind::Mirrored),
-        Some(_) => Some(DuplicateKind::SamePicture),
-        None => (cosine >= SAME_FEATURES).then_some(DuplicateKind::SameFeatures),
-    }
-}
-
-/// None if the picture can't be read after all.
-fn fingerprint(path: &str) -> Option<Fingerprint> {
-    let picture = image::decode(&image::read(Path::new(path)).ok()?, Fingerprint::NEEDED_SIDE).ok()?;
-    Some(Fingerprint::of(&picture))
 }
 
 /// The pairs as results name them: leaks first, those of training pictures before others.
@@ -213,15 +156,5 @@ mod tests {
         let named = named(&features(rows), &pairs);
         let told: Vec<_> = named.iter().map(|d| (d.leak, d.first.path.as_str(), d.labels_differ)).collect();
         assert_eq!(told, [(true, "1", false), (true, "2", true), (false, "0", false)]);
-    }
-
-    #[test]
-    fn pixels_decide_where_they_are_at_hand() {
-        let likeness = |correlation, is_mirrored| Some(Likeness { correlation, is_mirrored });
-        assert_eq!(judged(0.99, likeness(0.8, false)), None);
-        assert_eq!(judged(0.75, likeness(0.99, false)), Some(DuplicateKind::SamePicture));
-        assert_eq!(judged(0.75, likeness(0.99, true)), Some(DuplicateKind::Mirrored));
-        assert_eq!(judged(0.9, None), None);
-        assert_eq!(judged(0.99, None), Some(DuplicateKind::SameFeatures));
     }
 }

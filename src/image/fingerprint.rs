@@ -52,6 +52,24 @@ impl Fingerprint {
         let (straight, mirrored) = (sum(&|x, y| y * SIDE + x), sum(&|x, y| y * SIDE + SIDE - 1 - x));
         Likeness { correlation: straight.max(mirrored), is_mirrored: mirrored > straight }
     }
+
+    /// That of the mirror image.
+    pub fn mirrored(&self) -> Self {
+        Self { values: self.values.chunks_exact(SIDE).flat_map(|row| row.iter().rev().copied()).collect() }
+    }
+
+    /// Pearson's correlation of what is left of both once the mean of `shared` is taken away; 0 where nothing is.
+    pub fn correlation_beyond(&self, other: &Fingerprint, shared: &[Fingerprint]) -> f32 {
+        let (mut dot, mut own, mut others) = (0.0, 0.0, 0.0);
+        for pixel in 0..SIDE * SIDE {
+            let mean = shared.iter().map(|print| print.values[pixel]).sum::<f32>() / shared.len().max(1) as f32;
+            let (left, right) = (self.values[pixel] - mean, other.values[pixel] - mean);
+            dot += left * right;
+            own += left * left;
+            others += right * right;
+        }
+        if own > 0.0 && others > 0.0 { dot / (own * others).sqrt() } else { 0.0 }
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +96,23 @@ mod tests {
         assert!(mirrored.correlation > 0.999 && mirrored.is_mirrored, "{mirrored:?}");
         let other = whole.likeness(&Fingerprint::of(&picture(200, 150, |x, y| waves(y, x))));
         assert!(other.correlation < 0.8, "{other:?}");
+    }
+
+    #[test]
+    fn what_is_left_of_two_pictures_of_one_layout_tells_them_apart() {
+        let print = |own: f32| {
+            let mark = move |x: f32, y: f32| 15.0 * (own * x).sin() * (own * y).cos();
+            Fingerprint::of(&picture(64, 64, move |x, y| 0.8 * waves(x, y) + 20.0 + mark(x, y)))
+        };
+        let (shared, one, other): (Vec<_>, _, _) =
+            ((1..20).map(|i| print(i as f32)).collect(), print(31.0), print(37.0));
+        assert!(one.likeness(&other).correlation > 0.95);
+        assert!(one.correlation_beyond(&other, &shared) < 0.5);
+        assert!(one.correlation_beyond(&one, &shared) > 0.9999);
+        assert_eq!(one.correlation_beyond(&one, std::slice::from_ref(&one)), 0.0);
+        assert_eq!(one.mirrored().mirrored(), one);
+        let mirrored = one.likeness(&one.mirrored());
+        assert!(mirrored.is_mirrored && mirrored.correlation > 0.9999, "{mirrored:?}");
     }
 
     #[test]

@@ -1,0 +1,109 @@
+//! Crowds of pictures whose layout is known, all of them near in features.
+
+use super::*;
+use crate::image::Picture;
+
+const SIDE: usize = 64;
+
+/// Gratings that no other picture has, on a layout (a bright disc) that all have, `strength` of 255 above it.
+fn aligned(own: usize, strength: f32) -> Picture {
+    let place = |index: usize| ((index % SIDE) as f32 / SIDE as f32 - 0.5, (index / SIDE) as f32 / SIDE as f32 - 0.5);
+    let value = |index: usize| {
+        let (x, y) = place(index);
+        let disc = if (x + 0.1).hypot(y) < 0.35 { 180.0 } else { 20.0 };
+        let angle = own as f32 * 2.4;
+        let grating = ((10.0 + own as f32) * (x * angle.cos() + y * angle.sin())).sin();
+        (disc + strength * grating).clamp(0.0, 255.0) as u8
+    };
+    Picture { width: SIDE, height: SIDE, pixels: (0..SIDE * SIDE).flat_map(|index| [value(index); 3]).collect() }
+}
+
+/// Saved anew: every pixel off by a little.
+fn again(picture: &Picture) -> Fingerprint {
+    let noise = |(index, value): (usize, &u8)| value.saturating_add((index / 3 * 7919 % 5) as u8);
+    Fingerprint::of(&Picture { pixels: picture.pixels.iter().enumerate().map(noise).collect(), ..picture.clone() })
+}
+
+fn mirrored(picture: &Picture) -> Picture {
+    let flipped = ::image::imageops::flip_horizontal(
+        &::image::RgbImage::from_raw(SIDE as u32, SIDE as u32, picture.pixels.clone()).unwrap(),
+    );
+    Picture { pixels: flipped.into_raw(), ..picture.clone() }
+}
+
+/// The pairs found among pictures that are all neighbours of one another.
+fn found(prints: Vec<Fingerprint>) -> Vec<(usize, usize, DuplicateKind)> {
+    let all = |own: usize| (0..prints.len()).filter(move |row| *row != own);
+    let neighbours: Vec<Vec<Neighbour>> =
+        (0..prints.len()).map(|own| all(own).map(|row| Neighbour { row, cosine: 0.9 }).collect()).collect();
+    let crowd = Crowd {
+        neighbours: &neighbours,
+        rows: Vec::new(),
+        centre: Centre::of(&[]),
+        prints: prints.into_iter().enumerate().collect(),
+    };
+    let pairs = candidates(&neighbours).into_iter().filter_map(|candidate| crowd.judged(candidate));
+    pairs.map(|pair| (pair.first, pair.second, pair.kind)).collect()
+}
+
+#[test]
+fn different_pictures_of_one_layout_are_not_duplicates_but_their_copies_are() {
+    let pictures: Vec<Picture> = (0..14).map(|own| aligned(own, 14.0)).collect();
+    let mut prints: Vec<Fingerprint> = pictures.iter().map(Fingerprint::of).collect();
+    let alike = (1..14).filter(|other| prints[0].likeness(&prints[*other]).correlation >= SAME_PIXELS).count();
+    assert_eq!(alike, 13, "the layout alone makes them one");
+    assert_eq!(found(prints.clone()), []);
+    prints.extend([again(&pictures[3]), again(&mirrored(&pictures[5]))]);
+    assert_eq!(found(prints), [(3, 14, DuplicateKind::SamePicture), (5, 15, DuplicateKind::Mirrored)]);
+}
+
+#[test]
+fn many_copies_of_one_picture_among_few_others_are_found() {
+    for others in [5, 12] {
+        let mut prints: Vec<Fingerprint> = (1..=others).map(|own| Fingerprint::of(&aligned(own, 90.0))).collect();
+        prints.push(Fingerprint::of(&aligned(0, 90.0)));
+        for _ in 0..4 {
+            prints.push(again(&aligned(0, 90.0)));
+        }
+        let pairs = found(prints);
+        assert!(pairs.len() == 10 && pairs.iter().all(|(first, ..)| *first >= others), "{pairs:?}");
+    }
+    let copies = found(vec![again(&aligned(2, 90.0)); 30]);
+    assert_eq!(copies.len(), 30 * 29 / 2, "nothing but copies tells of no layout");
+}
+
+#[test]
+fn pixels_that_are_not_alike_outweigh_features_that_are() {
+    let prints = vec![Fingerprint::of(&aligned(1, 100.0)), Fingerprint::of(&mirrored(&aligned(12, 100.0)))];
+    assert_eq!(found(prints), []);
+}
+
+/// Rows that all point one way, each with a direction of its own.
+fn rows(count: usize, shared: f32) -> Vec<Vec<f32>> {
+    let row = |own: usize| (0..64).map(|i| if i == 63 { shared } else { f32::from(u8::from(i == own)) }).collect();
+    (0..count).map(row).collect()
+}
+
+fn same_features(rows: &[Vec<f32>], first: usize, second: usize) -> bool {
+    let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+    let cosine = |a: &[f32], b: &[f32]| {
+        a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>() / crate::similarity::norm(a) / crate::similarity::norm(b)
+    };
+    let cosine = cosine(rows[first], rows[second]);
+    let crowd = Crowd { neighbours: &[], centre: Centre::of(&rows), rows, prints: HashMap::new() };
+    let pair = crowd.judged((first, second, cosine));
+    assert!(pair.is_none_or(|pair| pair.kind == DuplicateKind::SameFeatures));
+    pair.is_some()
+}
+
+#[test]
+fn without_pixels_what_all_features_have_in_common_does_not_count() {
+    // Any two have a cosine of 36 / 37.
+    let mut crowd = rows(40, 6.0);
+    assert!(!same_features(&crowd, 0, 1));
+    crowd[39] = crowd[0].clone();
+    crowd[39][50] = 0.2;
+    assert!(same_features(&crowd, 0, 39));
+    assert!(same_features(&rows(10, 6.0), 0, 1), "too few to tell what they have in common");
+    assert!(!same_features(&rows(10, 3.0), 0, 1), "a cosine of 0.9 is no copy");
+}
