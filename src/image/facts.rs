@@ -6,7 +6,7 @@ use std::path::Path;
 use ::image::codecs::gif::GifDecoder;
 use ::image::codecs::png::PngDecoder;
 use ::image::codecs::webp::WebPDecoder;
-use ::image::{AnimationDecoder, ImageDecoder, ImageFormat, ImageReader};
+use ::image::{AnimationDecoder, Frames, ImageDecoder, ImageFormat, ImageReader};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -71,12 +71,20 @@ impl Facts {
     }
 }
 
+/// Whether a second frame is there to be decoded; a file that may hold several often has one.
 fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
     let bytes = Cursor::new(bytes);
+    let several = |frames: Frames| frames.take(2).flatten().count() > 1;
     match format {
-        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|gif| gif.into_frames().take(2).flatten().count() > 1),
-        ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|webp| webp.has_animation()),
-        ImageFormat::Png => PngDecoder::new(bytes).is_ok_and(|png| png.is_apng().unwrap_or(false)),
+        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|gif| several(gif.into_frames())),
+        ImageFormat::WebP => {
+            WebPDecoder::new(bytes).is_ok_and(|webp| webp.has_animation() && several(webp.into_frames()))
+        }
+        ImageFormat::Png => {
+            let frames =
+                PngDecoder::new(bytes).and_then(|png| Ok(if png.is_apng()? { Some(png.apng()?) } else { None }));
+            frames.is_ok_and(|png| png.is_some_and(|png| several(png.into_frames())))
+        }
         _ => false,
     }
 }

@@ -66,7 +66,7 @@ impl Outline {
             let marker = rest.marker().with_context(truncated)?;
             match marker {
                 END_OF_IMAGE => break,
-                0x01 | 0xD0..=START_OF_IMAGE => continue, // no segment follows
+                _ if stands_alone(marker) => continue,
                 _ => {}
             }
             let segment = rest.segment().with_context(truncated)?;
@@ -192,6 +192,11 @@ impl Outline {
 
 fn truncated() -> String {
     truncated_message("JPEG")
+}
+
+/// Whether no segment follows a marker.
+fn stands_alone(marker: u8) -> bool {
+    matches!(marker, 0x01 | 0xD0..=START_OF_IMAGE | END_OF_IMAGE)
 }
 
 struct Reader<'a> {

@@ -45,6 +45,7 @@ pub(super) fn pattern([width, height]: [usize; 2]) -> Picture {
     Picture { width, height, pixels }
 }
 
+mod animation;
 mod decoding;
 mod hostile;
 mod preprocessing;

@@ -4,7 +4,7 @@
 //! ITU-T T.81, annex K.1, by the quality. Other programs have tables of their own: then it is the quality of
 //! libjpeg's table that rounds as coarsely on the whole.
 
-use super::{Reader, START_OF_SCAN};
+use super::{Reader, START_OF_SCAN, stands_alone};
 
 /// The standard's luma table, row by row.
 #[rustfmt::skip]
@@ -26,8 +26,10 @@ pub fn quality(bytes: &[u8]) -> Option<u8> {
     let mut rest = Reader { bytes, at: 2 };
     loop {
         let marker = rest.marker()?;
-        if marker == START_OF_SCAN {
-            return None;
+        match marker {
+            START_OF_SCAN => return None,
+            _ if stands_alone(marker) => continue,
+            _ => {}
         }
         let segment = rest.segment()?;
         if marker == TABLES
@@ -76,6 +78,14 @@ mod tests {
             JpegEncoder::new_with_quality(&mut bytes, expected).encode_image(&picture).unwrap();
             assert_eq!(quality(&bytes), Some(expected));
         }
+    }
+
+    #[test]
+    fn markers_that_stand_alone_are_passed_over() {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, 60).encode_image(&::image::RgbImage::new(16, 16)).unwrap();
+        bytes.splice(2..2, [0xFF, 0x01, 0xFF, 0xD3, 0xFF, 0xD8]);
+        assert_eq!(quality(&bytes), Some(60));
     }
 
     #[test]
