@@ -15,8 +15,6 @@ mod shortcuts;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -28,7 +26,6 @@ pub use shortcuts::Shortcut;
 
 use crate::dataset::Split;
 use crate::features::{Features, Row};
-use crate::image::Facts;
 use crate::similarity;
 use crate::weights::Pool;
 
@@ -74,18 +71,33 @@ pub struct Audit {
     pub pictures: usize,
     /// Of these, files that were where the features say, so that they could be looked at.
     pub files_found: usize,
+    /// Of these, pictures that could not be looked at, for their file is gone, has changed or can't be read.
+    pub unseen: usize,
     pub classes: Vec<ClassCount>,
     /// Leaks first.
     pub duplicates: Vec<Duplicate>,
+    /// Why there could be no leaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaks_skipped: Option<String>,
     /// The surest first.
     pub labels: Vec<LabelFault>,
     /// Why labels were not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels_skipped: Option<String>,
+    /// Classes of too few pictures for their labels to be judged.
+    pub labels_left_out: Vec<String>,
     /// The furthest first.
     pub outliers: Vec<Outlier>,
+    /// Why outliers were not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outliers_skipped: Option<String>,
     /// Every attribute, the best predictor of the class first.
     pub shortcuts: Vec<Shortcut>,
+    /// Why shortcuts were not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortcuts_skipped: Option<String>,
+    /// Classes of too few files for the shortcuts' figures.
+    pub shortcuts_left_out: Vec<String>,
     pub files: Vec<FileFault>,
 }
 
@@ -119,22 +131,23 @@ impl Audit {
         tracing::debug!("{} pairs are one picture", pairs.len());
         let groups = duplicates::groups(features.rows.len(), &pairs);
         let labelled: Vec<usize> = (0..features.rows.len()).filter(|&row| features.rows[row].class.is_some()).collect();
-        let (labels, labels_skipped) = match unfit_for_labels(features, &labelled, &groups) {
-            Some(reason) => (Vec::new(), Some(reason)),
-            None => {
-                let probabilities = held_out::probabilities(features, &labelled, &groups, done)?;
-                (labels::find(features, &labelled, &probabilities), None)
-            }
-        };
+        let labels = labels::judge(features, &labelled, &groups, done)?;
+        let shortcuts = shortcuts::judge(features, &inspected.facts, &labelled, &groups);
         Ok(Self {
             pictures: features.rows.len(),
             files_found: inspected.found,
             classes: class_counts(features),
+            unseen: inspected.facts.iter().filter(|facts| facts.is_none()).count(),
             duplicates: duplicates::named(features, &pairs),
-            labels,
-            labels_skipped,
+            leaks_skipped: duplicates::leaks_skipped(&features.rows),
+            labels: labels.found,
+            labels_skipped: labels.skipped,
+            labels_left_out: labels.left_out,
             outliers: outliers::find(features, &distinct, &neighbours),
-            shortcuts: find_shortcuts(features, &inspected.facts, &labelled, &groups),
+            outliers_skipped: outliers::skipped(distinct.len()),
+            shortcuts: shortcuts.found,
+            shortcuts_skipped: shortcuts.skipped,
+            shortcuts_left_out: shortcuts.left_out,
             files: inspected.faults,
         })
     }
@@ -142,22 +155,41 @@ impl Audit {
     pub fn leaks(&self) -> usize {
         self.duplicates.iter().filter(|duplicate| duplicate.leak).count()
     }
+
+    /// What the number of leaks says.
+    pub fn leaks_remark(&self) -> String {
+        let skipped = self.leaks_skipped.as_ref().map(|reason| format!("not looked for: {reason}"));
+        skipped.unwrap_or_else(|| "one picture in two splits; keep one of each".to_owned())
+    }
+
+    /// What the number of doubtful labels says.
+    pub fn labels_remark(&self) -> String {
+        remark(self.labels_skipped.as_deref(), &self.labels_left_out, "the other pictures say another class")
+    }
+
+    /// What the number of outliers says.
+    pub fn outliers_remark(&self) -> String {
+        remark(self.outliers_skipped.as_deref(), &[], "like no other picture")
+    }
+
+    /// What the number of shortcuts says.
+    pub fn shortcuts_remark(&self) -> String {
+        remark(self.shortcuts_skipped.as_deref(), &self.shortcuts_left_out, "tell the class without a look")
+    }
 }
 
-/// Why the labels of these rows can't be judged by the others.
-fn unfit_for_labels(features: &Features, labelled: &[usize], groups: &[usize]) -> Option<String> {
-    // Copies of one picture count once, for they are held out together.
-    let of_class = |class| labelled.iter().filter(move |&&row| features.rows[row].class == Some(class));
-    let count = |class| of_class(class).map(|&row| groups[row]).collect::<HashSet<_>>().len();
-    let names = &features.class_names;
-    let small = names.iter().enumerate().find(|(class, _)| count(*class) < folds::FOLDS);
-    match (names.len(), small) {
-        (0, _) => Some("no picture has a label".to_owned()),
-        (1, _) => Some(format!("`{}` is the only class", names[0])),
-        (_, Some((class, name))) => {
-            Some(format!("class `{name}` has {} different pictures, expected {} or more", count(class), folds::FOLDS))
-        }
-        _ => None,
+/// `usual`, or what was not judged and why.
+fn remark(skipped: Option<&str>, left_out: &[String], usual: &str) -> String {
+    const NAMED: usize = 3;
+    let names: Vec<String> = left_out.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let further = match left_out.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        further => format!(" and {further} more"),
+    };
+    match (skipped, left_out) {
+        (Some(reason), _) => format!("not judged: {reason}"),
+        (None, []) => usual.to_owned(),
+        _ => format!("{usual}; not judged, with fewer than {} pictures: {}{further}", folds::FOLDS, names.join(", ")),
     }
 }
 
@@ -168,10 +200,4 @@ fn class_counts(features: &Features) -> Vec<ClassCount> {
         ClassCount { label: label.clone(), train, val, test, unsplit: of(None) }
     };
     features.class_names.iter().enumerate().map(count).collect()
-}
-
-fn find_shortcuts(features: &Features, facts: &[Option<Facts>], labelled: &[usize], groups: &[usize]) -> Vec<Shortcut> {
-    let picture = |&row: &usize| Some(((facts[row].as_ref()?, features.rows[row].class?), groups[row]));
-    let (pictures, groups): (Vec<_>, Vec<_>) = labelled.iter().filter_map(picture).unzip();
-    shortcuts::find(&pictures, &groups)
 }

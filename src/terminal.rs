@@ -128,6 +128,11 @@ pub fn thousands(number: usize) -> String {
     text
 }
 
+/// `1 picture`, `2,000 pictures`.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
 /// `0.98765` as `98.77 %`.
 pub fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
@@ -145,6 +150,11 @@ mod tests {
     #[test]
     fn messages_may_have_lines_and_nothing_else_that_acts() {
         assert_eq!(escaped("a\nb\u{1b}[2J\rc", is_control_within_line), "a\nb\\u{1b}[2J\\rc");
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        assert_eq!([0, 1, 2000].map(|n| counted(n, "class", "classes")), ["0 classes", "1 class", "2,000 classes"]);
     }
 
     #[test]

@@ -78,6 +78,15 @@ pub(super) fn exact(rows: &[Row]) -> (Vec<usize>, Vec<Pair>) {
     (distinct, pairs)
 }
 
+/// Why there can be no leaks: no two pictures are in different splits.
+pub(super) fn leaks_skipped(rows: &[Row]) -> Option<String> {
+    let split = rows.first().map(|row| row.split)?;
+    rows.iter().all(|row| row.split == split).then(|| match split {
+        Some(split) => format!("all pictures are in `{}`", split.name()),
+        None => "the data is not split".to_owned(),
+    })
+}
+
 /// The pairs as results name them: leaks first, those of training pictures before others.
 pub(super) fn named(features: &Features, pairs: &[Pair]) -> Vec<Duplicate> {
     let duplicate = |pair: &Pair| {
@@ -156,5 +165,14 @@ mod tests {
         let named = named(&features(rows), &pairs);
         let told: Vec<_> = named.iter().map(|d| (d.leak, d.first.path.as_str(), d.labels_differ)).collect();
         assert_eq!(told, [(true, "1", false), (true, "2", true), (false, "0", false)]);
+    }
+
+    #[test]
+    fn leaks_need_two_splits() {
+        let rows =
+            |splits: &[Option<Split>]| -> Vec<Row> { splits.iter().map(|split| row("a", *split, None, &[])).collect() };
+        assert_eq!(leaks_skipped(&rows(&[None, None])).as_deref(), Some("the data is not split"));
+        assert_eq!(leaks_skipped(&rows(&[Some(Split::Val); 3])).as_deref(), Some("all pictures are in `val`"));
+        assert_eq!(leaks_skipped(&rows(&[Some(Split::Val), Some(Split::Train)])), None);
     }
 }

@@ -108,7 +108,13 @@ impl Files {
                 self.faults.push(FileFault { path: row.path.clone(), kind, detail: format!("{error:#}") });
                 None
             }
-            None => None,
+            None => {
+                if row.path.contains(char::REPLACEMENT_CHARACTER) {
+                    let detail = "its name is not UTF-8; rename it".to_owned();
+                    self.faults.push(FileFault { path: row.path.clone(), kind: FileFaultKind::Unreadable, detail });
+                }
+                None
+            }
         };
         if let Some(facts) = &facts {
             self.faults.extend(oddities(&row.path, facts));

@@ -3,10 +3,17 @@
 //! Source: C. Northcutt, L. Jiang, I. Chuang, "Confident learning: estimating uncertainty in dataset labels",
 //! JAIR 70 (2021): the confident joint with its class thresholds, and pruning by noise rate.
 
+use std::collections::HashSet;
+
+use anyhow::Result;
 use serde::Serialize;
 
-use super::Place;
+use super::folds::{Fit, Judged};
+use super::{Place, held_out};
 use crate::features::Features;
+
+/// Standard errors above a guess that heads which know nothing of the classes reach once in 44 times.
+const STANDARD_ERRORS: f64 = 2.0;
 
 /// A picture that is likely of another class than its label says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,16 +42,67 @@ struct Doubt {
     margin: f32,
 }
 
-/// The doubted ones of the `labelled` rows, the surest doubts first.
-pub(super) fn find(features: &Features, labelled: &[usize], probabilities: &[Vec<f32>]) -> Vec<LabelFault> {
-    let classes: Vec<usize> = labelled.iter().filter_map(|&row| features.rows[row].class).collect();
+/// Judges the `labelled` rows of the classes that have pictures enough, the surest doubts first. `done` hears of all
+/// labelled rows.
+///
+/// # Errors
+/// If the user interrupts or a tensor operation fails.
+pub(super) fn judge(
+    features: &Features,
+    labelled: &[usize],
+    groups: &[usize],
+    done: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Judged<LabelFault>> {
+    let class = |row: &usize| features.rows[*row].class;
+    let pictures = labelled.iter().filter_map(|row| Some((class(row)?, groups[*row])));
+    let fit = Fit::of(&features.class_names, pictures, "different pictures");
+    if let Some(reason) = fit.reason {
+        done(labelled.len())?;
+        return Ok(Judged::skipped(reason));
+    }
+    // Heads have an output for every class, but never learn of those left out, so that these are not suggested.
+    let is_judged = |row: &usize| class(row).is_some_and(|class| fit.holds(class));
+    let judged: Vec<usize> = labelled.iter().copied().filter(is_judged).collect();
+    done(labelled.len() - judged.len())?;
+    let probabilities = held_out::probabilities(features, &judged, groups, done)?;
+    let classes: Vec<usize> = judged.iter().filter_map(class).collect();
+    let groups: Vec<usize> = judged.iter().map(|&row| groups[row]).collect();
+    if let Some(reason) = ignorance(&classes, &groups, &probabilities) {
+        return Ok(Judged::skipped(reason));
+    }
     let fault = |Doubt { row, suggestion, .. }: Doubt| LabelFault {
-        place: Place::of(features, &features.rows[labelled[row]]),
+        place: Place::of(features, &features.rows[judged[row]]),
         suggestion: features.class_names[suggestion].clone(),
         label_probability: probabilities[row][classes[row]],
         suggestion_probability: probabilities[row][suggestion],
     };
-    doubts(&classes, probabilities).into_iter().map(fault).collect()
+    let found = doubts(&classes, &probabilities).into_iter().map(fault).collect();
+    Ok(Judged { found, skipped: None, left_out: fit.left_out })
+}
+
+/// Why heads with these `probabilities` have no say: their balanced accuracy is what a guess may reach by chance. Rows
+/// of one group are one picture.
+fn ignorance(classes: &[usize], groups: &[usize], probabilities: &[Vec<f32>]) -> Option<String> {
+    let likeliest = |row: &Vec<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let (mut recalls, mut variance) = (Vec::new(), 0.0);
+    let present: HashSet<usize> = classes.iter().copied().collect();
+    let chance = 1.0 / present.len() as f64;
+    for class in present {
+        let rows: Vec<usize> = (0..classes.len()).filter(|&row| classes[row] == class).collect();
+        let right = rows.iter().filter(|&&row| likeliest(&probabilities[row]) == Some(class)).count();
+        let pictures = rows.iter().map(|&row| groups[row]).collect::<HashSet<_>>().len();
+        recalls.push(right as f64 / rows.len() as f64);
+        variance += chance * (1.0 - chance) / pictures as f64;
+    }
+    let accuracy = recalls.iter().sum::<f64>() * chance;
+    let is_guess = accuracy <= chance + STANDARD_ERRORS * variance.sqrt() * chance;
+    let percent = 100.0 * accuracy;
+    is_guess.then(|| {
+        format!(
+            "heads that never saw a picture are right for only {percent:.0} % of a class on average, no better than \
+             a guess"
+        )
+    })
 }
 
 /// Pruning by noise rate: of each class as many rows as the joint says are of another class, by their margin.
@@ -107,6 +165,24 @@ mod tests {
     /// Probabilities of the second of two classes.
     fn rows(second: &[f32]) -> Vec<Vec<f32>> {
         second.iter().map(|second| vec![1.0 - second, *second]).collect()
+    }
+
+    #[test]
+    fn heads_have_a_say_if_a_guess_would_hardly_be_right_as_often() {
+        // 25 pictures of each of two classes: a guess is right for 0.5 with a standard error of 0.5 / √50 = 0.0707, so
+        // that up to 0.641 says nothing.
+        let classes: Vec<usize> = (0..50).map(|row| row / 25).collect();
+        let right =
+            |count: usize| rows(&(0..50).map(|row| f32::from((row % 25 < count) == (row >= 25))).collect::<Vec<_>>());
+        let all: Vec<usize> = (0..50).collect();
+        let reason = ignorance(&classes, &all, &right(16)).unwrap();
+        assert!(reason.contains("only 64 %"), "{reason}");
+        assert_eq!(ignorance(&classes, &all, &right(17)), None);
+        // Were they five pictures each, five times, 0.816 would say nothing.
+        let copies: Vec<usize> = (0..50).map(|row| row / 5).collect();
+        assert!(
+            ignorance(&classes, &copies, &right(20)).is_some() && ignorance(&classes, &copies, &right(21)).is_none()
+        );
     }
 
     #[test]

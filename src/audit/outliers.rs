@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Place;
 use crate::features::Features;
 use crate::similarity::Neighbour;
+use crate::terminal::counted;
 
 /// The neighbour that counts; nearer ones may be copies or the rest of a burst.
 pub(super) const NEIGHBOUR: usize = 10;
@@ -27,6 +28,12 @@ pub struct Outlier {
     pub distance: f64,
     /// How many deviations that is above the median of all pictures.
     pub deviations: f64,
+}
+
+/// Why so many different pictures are not judged.
+pub(super) fn skipped(pictures: usize) -> Option<String> {
+    let pictures_found = counted(pictures, "different picture", "different pictures");
+    (pictures < FEWEST).then(|| format!("{pictures_found}, expected {FEWEST} or more"))
 }
 
 /// Of the `distinct` rows, of which `neighbours` has the nearest others, the furthest first.
@@ -85,5 +92,7 @@ mod tests {
         let found = find(&all, &distinct, &neighbours);
         assert_eq!(found.iter().map(|outlier| outlier.place.path.as_str()).collect::<Vec<_>>(), ["17.jpg"]);
         assert!(find(&all, &distinct[..40], &neighbours[..40]).is_empty());
+        assert_eq!(skipped(60), None);
+        assert_eq!(skipped(1).as_deref(), Some("1 different picture, expected 50 or more"));
     }
 }

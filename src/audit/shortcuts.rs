@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::folds::{FOLDS, folds};
+use super::folds::{FOLDS, Fit, Judged, folds};
+use crate::features::Features;
 use crate::image::Facts;
 
 /// Bins that an attribute of many values is cut into, each of about as many pictures.
@@ -38,8 +39,27 @@ const ATTRIBUTES: [(&str, Attribute); 5] = [
     ("JPEG quality", |facts| facts.jpeg_quality.map(f64::from)),
 ];
 
+/// Judges the `labelled` rows whose files were looked at, of the classes that have enough of them.
+pub(super) fn judge(
+    features: &Features,
+    facts: &[Option<Facts>],
+    labelled: &[usize],
+    groups: &[usize],
+) -> Judged<Shortcut> {
+    let known = |&row: &usize| Some((facts[row].as_ref()?, features.rows[row].class?, groups[row]));
+    let known: Vec<(&Facts, usize, usize)> = labelled.iter().filter_map(known).collect();
+    let pictures = known.iter().map(|(_, class, group)| (*class, *group));
+    let fit = Fit::of(&features.class_names, pictures, "different pictures whose files were looked at");
+    if let Some(reason) = fit.reason {
+        return Judged::skipped(reason);
+    }
+    let judged = known.into_iter().filter(|(_, class, _)| fit.holds(*class));
+    let (pictures, groups): (Vec<_>, Vec<_>) = judged.map(|(facts, class, group)| ((facts, class), group)).unzip();
+    Judged { found: find(&pictures, &groups), skipped: None, left_out: fit.left_out }
+}
+
 /// Every attribute's figures on labelled pictures, the best predictor first; none for fewer than two classes.
-pub(super) fn find(pictures: &[(&Facts, usize)], groups: &[usize]) -> Vec<Shortcut> {
+fn find(pictures: &[(&Facts, usize)], groups: &[usize]) -> Vec<Shortcut> {
     let classes: Vec<usize> = pictures.iter().map(|(_, class)| *class).collect();
     let counts = counts(&classes);
     let present = counts.iter().filter(|count| **count > 0.0).count();
@@ -127,6 +147,7 @@ impl Bins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::testing::{features, row};
 
     fn facts(width: usize, jpeg_quality: Option<u8>) -> Facts {
         let format = if jpeg_quality.is_some() { "JPEG" } else { "PNG" };
@@ -147,6 +168,25 @@ mod tests {
         // The one class is always told, of the others one is guessed for all four: (1 + 1) / 5.
         assert!((found[0].balanced_accuracy - 0.4).abs() < 1e-9 && found[0].is_suspicious, "{found:?}");
         assert!(found[1..].iter().all(|shortcut| !shortcut.is_suspicious), "{found:?}");
+    }
+
+    /// Classes 0 and 1, each saved at a quality of its own, and as many pictures of them.
+    fn judge_of(counts: [usize; 2]) -> Judged<Shortcut> {
+        let classes: Vec<usize> = counts.iter().enumerate().flat_map(|(class, count)| vec![class; *count]).collect();
+        let of = |(index, class): (usize, &usize)| row(&index.to_string(), None, Some(*class), &[1.0]);
+        let known = features(classes.iter().enumerate().map(of).collect());
+        let facts: Vec<_> =
+            classes.iter().map(|class| Some(facts(200, Some(if *class == 0 { 75 } else { 95 })))).collect();
+        let all: Vec<usize> = (0..classes.len()).collect();
+        judge(&known, &facts, &all, &all)
+    }
+
+    #[test]
+    fn classes_of_fewer_pictures_than_folds_are_left_out_of_the_figure() {
+        let enough = judge_of([5, 5]);
+        assert!(enough.found[0].balanced_accuracy == 1.0 && enough.found[0].attribute == "JPEG quality");
+        let few = judge_of([5, 4]);
+        assert!(few.found.is_empty() && few.skipped.unwrap().contains("only class `cat` has 5 different pictures"));
     }
 
     #[test]

@@ -62,12 +62,43 @@ enum Kind {
 }
 
 impl Kind {
-    /// How many findings are of this kind, and what they are.
-    fn count(self, audit: &audit::Audit) -> (usize, &'static str) {
+    fn name(self) -> &'static str {
         match self {
-            Kind::Leak => (audit.leaks(), "leaks"),
-            Kind::Duplicate => (audit.duplicates.len(), "duplicates"),
-            Kind::Label => (audit.labels.len(), "doubtful labels"),
+            Kind::Leak => "leak",
+            Kind::Duplicate => "duplicate",
+            Kind::Label => "label",
+        }
+    }
+
+    /// How many findings are of this kind, in words, if there are any.
+    fn found(self, audit: &audit::Audit) -> Option<String> {
+        let (count, one, many) = match self {
+            Kind::Leak => (audit.leaks(), "leak", "leaks"),
+            Kind::Duplicate => (audit.duplicates.len(), "duplicate", "duplicates"),
+            Kind::Label => (audit.labels.len(), "doubtful label", "doubtful labels"),
+        };
+        (count > 0).then(|| terminal::counted(count, one, many))
+    }
+
+    /// Why there could be no finding of this kind.
+    fn skipped(self, audit: &audit::Audit) -> Option<String> {
+        match self {
+            Kind::Leak => audit.leaks_skipped.as_ref().map(|reason| format!("leaks were not looked for: {reason}")),
+            Kind::Duplicate => None,
+            Kind::Label => audit.labels_skipped.as_ref().map(|reason| format!("labels were not judged: {reason}")),
+        }
+    }
+
+    /// What the check does not cover, though it may hold.
+    fn gap(self, audit: &audit::Audit) -> Option<String> {
+        let unseen = terminal::counted(audit.unseen, "picture was", "pictures were");
+        match self {
+            Kind::Leak | Kind::Duplicate => (audit.unseen > 0).then(|| {
+                format!(
+                    "{unseen} compared by the features alone, for the files are gone, have changed or can't be read"
+                )
+            }),
+            Kind::Label => (!audit.labels_left_out.is_empty()).then(|| audit.labels_remark()),
         }
     }
 }
@@ -109,17 +140,25 @@ impl Audit {
 
     /// A check that does not hold counts for more than pictures that could not be read.
     fn status(&self, audit: &audit::Audit, has_unreadable: bool) -> Status {
-        if let (true, Some(reason)) = (self.fail_on.contains(&Kind::Label), &audit.labels_skipped) {
-            terminal::warn(format_args!("--fail-on label: labels were not judged: {}", terminal::printable(reason)));
-            return Status::CheckFailed;
+        let mut holds = true;
+        for kind in &self.fail_on {
+            if let Some(reason) = kind.skipped(audit) {
+                terminal::warn(format_args!("--fail-on {}: {}", kind.name(), terminal::printable(&reason)));
+                holds = false;
+            } else if let Some(gap) = kind.gap(audit) {
+                terminal::warn(format_args!("--fail-on {}: {}", kind.name(), terminal::printable(&gap)));
+            }
         }
-        let counts = self.fail_on.iter().map(|kind| kind.count(audit)).filter(|(count, _)| *count > 0);
-        let found: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+        let found: Vec<String> = self.fail_on.iter().filter_map(|kind| kind.found(audit)).collect();
         if !found.is_empty() {
             terminal::warn(format_args!("{} where --fail-on asks for none", found.join(", ")));
-            return Status::CheckFailed;
+            holds = false;
         }
-        if has_unreadable { Status::SomeUnreadable } else { Status::Done }
+        match (holds, has_unreadable) {
+            (false, _) => Status::CheckFailed,
+            (true, true) => Status::SomeUnreadable,
+            (true, false) => Status::Done,
+        }
     }
 }
 

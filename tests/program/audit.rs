@@ -77,7 +77,7 @@ fn a_file_in_the_wrong_class_is_a_doubtful_label() {
     assert_eq!(labels.len(), 1, "{labels:?}");
     assert_eq!(labels[0]["path"], "data/train/dog/stray.png");
     assert_eq!((&labels[0]["label"], &labels[0]["suggestion"]), (&"dog".into(), &"cat".into()));
-    ran.assert_failed(4, &["1 doubtful labels", "--fail-on"]);
+    ran.assert_failed(4, &["1 doubtful label where --fail-on"]);
     audit(&desk, &["--fail-on", "leak,duplicate"]).assert_done();
 }
 
@@ -86,7 +86,7 @@ fn a_leak_that_was_asked_about_is_status_4_with_the_findings_still_there() {
     let desk = desk_with_pictures();
     std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
     let ran = audit(&desk, &["--fail-on", "leak,label", "-o", "findings.jsonl"]);
-    ran.assert_failed(4, &["1 leaks"]);
+    ran.assert_failed(4, &["1 leak where"]);
     assert!(std::fs::read_to_string(desk.path("findings.jsonl")).unwrap().contains("\"leak\":true"));
     audit(&desk, &["-o", "findings.jsonl"]).assert_failed(1, &["findings.jsonl", "--overwrite"]);
     let ran = audit(&desk, &["--fail-on", "everything"]);
@@ -126,6 +126,34 @@ fn a_features_file_without_its_pictures_says_so_and_tells_by_features() {
 }
 
 #[test]
+fn a_check_that_can_not_be_made_does_not_hold() {
+    let desk = Desk::new();
+    for class in ["cat", "dog"] {
+        std::fs::create_dir_all(desk.path(&format!("data/{class}"))).unwrap();
+    }
+    desk.add_sample("kitten.jpg", "data/cat/only.jpg");
+    desk.add_sample("beagle.jpg", "data/dog/only.jpg");
+    audit(&desk, &["--fail-on", "leak"]).assert_failed(4, &["leaks were not looked for: the data is not split"]);
+    let ran = audit(&desk, &["--fail-on", "label"]);
+    ran.assert_failed(4, &["labels were not judged: no class has 5 different pictures"]);
+    let table = audit(&desk, &["-f", "table", "--fail-on", "duplicate"]).assert_done().stdout.clone();
+    for part in ["data: 2 pictures, 2 classes", "not looked for: the data is not split"] {
+        assert!(table.contains(part), "no `{part}` in {table}");
+    }
+    assert_eq!(table.matches("0  not judged: ").count(), 3, "{table}");
+}
+
+#[test]
+fn pictures_that_only_their_features_tell_of_are_counted_where_leaks_must_not_be() {
+    let desk = desk_with_pictures();
+    desk.run(&["extract-features", "data", "--size", "150"]).assert_done();
+    std::fs::remove_file(desk.path("data/train/cat/0.png")).unwrap();
+    let ran = desk.run(&["audit", "-f", "table", "--fail-on", "leak"]);
+    assert!(ran.assert_done().stderr.contains("1 picture was compared by the features alone"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("1 file is not there"), "{}", ran.stdout);
+}
+
+#[test]
 fn the_table_has_a_line_for_each_kind_of_finding() {
     let desk = desk_with_pictures();
     std::fs::copy(desk.path("data/train/dog/2.png"), desk.path("data/val/dog/same.png")).unwrap();
@@ -136,6 +164,7 @@ fn the_table_has_a_line_for_each_kind_of_finding() {
     };
     assert_eq!(line("data:"), "data: 19 pictures, 2 classes");
     assert!(line("leaks").starts_with("leaks 1 one picture in two splits"), "{table}");
+    assert_eq!(line("outliers"), "outliers 0 not judged: 18 different pictures, expected 50 or more");
     assert_eq!(line("dog"), "dog 6 4 10 52.63 %");
     assert_eq!(line("same bytes"), "same bytes 1.0000 – data/train/dog/2.png data/val/dog/same.png");
     assert!(table.lines().all(|line| line.trim_end() == line), "{table}");

@@ -20,11 +20,19 @@ struct Summary<'a> {
     pictures: usize,
     files_found: usize,
     leaks: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaks_skipped: Option<&'a str>,
     duplicates: usize,
     labels: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels_skipped: Option<&'a str>,
+    labels_left_out: &'a [String],
     outliers: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outliers_skipped: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shortcuts_skipped: Option<&'a str>,
+    shortcuts_left_out: &'a [String],
     files: usize,
     classes: &'a [ClassCount],
 }
@@ -34,10 +42,15 @@ pub fn write(audit: &Audit, file: &mut dyn Write) -> Result<()> {
         pictures: audit.pictures,
         files_found: audit.files_found,
         leaks: audit.leaks(),
+        leaks_skipped: audit.leaks_skipped.as_deref(),
         duplicates: audit.duplicates.len(),
         labels: audit.labels.len(),
         labels_skipped: audit.labels_skipped.as_deref(),
+        labels_left_out: &audit.labels_left_out,
         outliers: audit.outliers.len(),
+        outliers_skipped: audit.outliers_skipped.as_deref(),
+        shortcuts_skipped: audit.shortcuts_skipped.as_deref(),
+        shortcuts_left_out: &audit.shortcuts_left_out,
         files: audit.files.len(),
         classes: &audit.classes,
     };

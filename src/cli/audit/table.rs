@@ -7,11 +7,12 @@ use comfy_table::Table;
 
 use crate::audit::{Audit, Duplicate, Place, Shortcut};
 use crate::dataset::Split;
-use crate::terminal::{align_right, percent, printable, section, table, thousands};
+use crate::terminal::{align_right, counted, percent, printable, section, table, thousands};
 
 pub fn write(audit: &Audit, data: &str, most: usize, file: &mut dyn Write) -> Result<()> {
-    let (pictures, classes) = (thousands(audit.pictures), thousands(audit.classes.len()));
-    writeln!(file, "{}: {pictures} pictures, {classes} classes", printable(data))?;
+    let pictures = counted(audit.pictures, "picture", "pictures");
+    let classes = counted(audit.classes.len(), "class", "classes");
+    writeln!(file, "{}: {pictures}, {classes}", printable(data))?;
     headline(audit, file)?;
     section(file, "", classes_table(audit))?;
     let title = |name: &str, all: usize| match all.min(most) {
@@ -29,27 +30,27 @@ pub fn write(audit: &Audit, data: &str, most: usize, file: &mut dyn Write) -> Re
 }
 
 fn headline(audit: &Audit, file: &mut dyn Write) -> Result<()> {
-    let mut line = |name: &str, count: usize, remark: &str| {
-        let line = format!(" {name:<16}  {:>6}  {remark}", thousands(count));
-        writeln!(file, "{}", line.trim_end())
-    };
     let leaks = audit.leaks();
-    line("leaks", leaks, "one picture in two splits; keep one of each")?;
-    line("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split")?;
-    match &audit.labels_skipped {
-        Some(reason) => line("doubtful labels", 0, &format!("not judged: {}", printable(reason)))?,
-        None => line("doubtful labels", audit.labels.len(), "the other pictures say another class")?,
-    }
-    line("outliers", audit.outliers.len(), "like no other picture")?;
     let suspicious = audit.shortcuts.iter().filter(|shortcut| shortcut.is_suspicious).count();
     let missing = audit.pictures - audit.files_found;
-    let remark = match (missing, audit.files_found) {
+    let files = match (missing, audit.files_found) {
         (0, _) => String::new(),
         (_, 0) => "files not looked at: none is there".to_owned(),
-        _ => format!("{} files are not there", thousands(missing)),
+        _ => format!("{} not there", counted(missing, "file is", "files are")),
     };
-    line("shortcuts", suspicious, "")?;
-    Ok(line("odd files", audit.files.len(), &remark)?)
+    let lines = [
+        ("leaks", leaks, audit.leaks_remark()),
+        ("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split".to_owned()),
+        ("doubtful labels", audit.labels.len(), audit.labels_remark()),
+        ("outliers", audit.outliers.len(), audit.outliers_remark()),
+        ("shortcuts", suspicious, audit.shortcuts_remark()),
+        ("odd files", audit.files.len(), files),
+    ];
+    for (name, count, remark) in lines {
+        let line = format!(" {name:<16}  {:>6}  {}", thousands(count), printable(&remark));
+        writeln!(file, "{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 /// Columns of splits that have no pictures are left out.
