@@ -174,23 +174,28 @@ impl Audit {
 
     /// What the number of shortcuts says.
     pub fn shortcuts_remark(&self) -> String {
-        remark(self.shortcuts_skipped.as_deref(), &self.shortcuts_left_out, "tell the class without a look")
+        remark(self.shortcuts_skipped.as_deref(), &self.shortcuts_left_out, "what tells the class without a look")
     }
 }
 
 /// `usual`, or what was not judged and why.
 fn remark(skipped: Option<&str>, left_out: &[String], usual: &str) -> String {
-    const NAMED: usize = 3;
-    let names: Vec<String> = left_out.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
-    let further = match left_out.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        further => format!(" and {further} more"),
-    };
     match (skipped, left_out) {
         (Some(reason), _) => format!("not judged: {reason}"),
         (None, []) => usual.to_owned(),
-        _ => format!("{usual}; not judged, with fewer than {} pictures: {}{further}", folds::FOLDS, names.join(", ")),
+        (None, left_out) => format!("{usual}; {}", left_out_remark(left_out)),
     }
+}
+
+/// Names classes that were left out, the first few of many.
+pub fn left_out_remark(classes: &[String]) -> String {
+    const NAMED: usize = 3;
+    let names: Vec<String> = classes.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let further = match classes.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        further => format!(" and {further} more"),
+    };
+    format!("not judged, with fewer than {} different pictures: {}{further}", folds::FOLDS, names.join(", "))
 }
 
 fn class_counts(features: &Features) -> Vec<ClassCount> {

@@ -18,7 +18,7 @@ mod sheet;
 pub use augment::{Augmentation, generator};
 pub use decode::{EXTENSIONS, decode, read};
 pub use facts::Facts;
-pub use fingerprint::{Fingerprint, Likeness};
+pub use fingerprint::{Common, Fingerprint, Likeness};
 pub use heat::{Window, overlaid};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};

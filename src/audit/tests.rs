@@ -72,7 +72,7 @@ fn a_class_of_too_few_pictures_is_left_out_and_the_others_are_judged() {
     let told: Vec<_> = found.labels.iter().map(|fault| fault.place.path.as_str()).collect();
     assert_eq!((told, &found.labels_skipped), (vec!["6.jpg"], &None));
     assert_eq!(found.labels_left_out, ["rare"]);
-    assert!(found.labels_remark().ends_with("not judged, with fewer than 5 pictures: `rare`"));
+    assert!(found.labels_remark().ends_with("not judged, with fewer than 5 different pictures: `rare`"));
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Kind {
                     "{unseen} compared by the features alone, for the files are gone, have changed or can't be read"
                 )
             }),
-            Kind::Label => (!audit.labels_left_out.is_empty()).then(|| audit.labels_remark()),
+            Kind::Label => (!audit.labels_left_out.is_empty())
+                .then(|| format!("classes {}", audit::left_out_remark(&audit.labels_left_out))),
         }
     }
 }

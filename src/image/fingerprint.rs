@@ -57,13 +57,38 @@ impl Fingerprint {
     pub fn mirrored(&self) -> Self {
         Self { values: self.values.chunks_exact(SIDE).flat_map(|row| row.iter().rev().copied()).collect() }
     }
+}
 
-    /// Pearson's correlation of what is left of both once the mean of `shared` is taken away; 0 where nothing is.
-    pub fn correlation_beyond(&self, other: &Fingerprint, shared: &[Fingerprint]) -> f32 {
+/// What pictures have in common: the mean of them.
+#[derive(Debug, Clone)]
+pub struct Common {
+    sum: Vec<f32>,
+    pub pictures: usize,
+}
+
+impl Common {
+    pub fn of<'a>(pictures: impl Iterator<Item = &'a Fingerprint>) -> Self {
+        let mut common = Self { sum: vec![0.0; SIDE * SIDE], pictures: 0 };
+        for picture in pictures {
+            common.sum.iter_mut().zip(&picture.values).for_each(|(sum, value)| *sum += value);
+            common.pictures += 1;
+        }
+        common
+    }
+
+    /// Without one of them.
+    pub fn without(mut self, picture: &Fingerprint) -> Self {
+        self.sum.iter_mut().zip(&picture.values).for_each(|(sum, value)| *sum -= value);
+        self.pictures -= 1;
+        self
+    }
+
+    /// Pearson's correlation of what is left of two pictures once this is taken away; 0 where nothing is.
+    pub fn correlation_beyond(&self, one: &Fingerprint, other: &Fingerprint) -> f32 {
         let (mut dot, mut own, mut others) = (0.0, 0.0, 0.0);
-        for pixel in 0..SIDE * SIDE {
-            let mean = shared.iter().map(|print| print.values[pixel]).sum::<f32>() / shared.len().max(1) as f32;
-            let (left, right) = (self.values[pixel] - mean, other.values[pixel] - mean);
+        for ((left, right), sum) in one.values.iter().zip(&other.values).zip(&self.sum) {
+            let mean = sum / self.pictures.max(1) as f32;
+            let (left, right) = (left - mean, right - mean);
             dot += left * right;
             own += left * left;
             others += right * right;
@@ -104,12 +129,13 @@ mod tests {
             let mark = move |x: f32, y: f32| 15.0 * (own * x).sin() * (own * y).cos();
             Fingerprint::of(&picture(64, 64, move |x, y| 0.8 * waves(x, y) + 20.0 + mark(x, y)))
         };
-        let (shared, one, other): (Vec<_>, _, _) =
-            ((1..20).map(|i| print(i as f32)).collect(), print(31.0), print(37.0));
+        let [one, other] = [31.0, 37.0].map(print);
+        let shared: Vec<Fingerprint> = (1..20).map(|i| print(i as f32)).collect();
+        let common = Common::of(shared.iter().chain([&one])).without(&one);
         assert!(one.likeness(&other).correlation > 0.95);
-        assert!(one.correlation_beyond(&other, &shared) < 0.5);
-        assert!(one.correlation_beyond(&one, &shared) > 0.9999);
-        assert_eq!(one.correlation_beyond(&one, std::slice::from_ref(&one)), 0.0);
+        assert!(common.correlation_beyond(&one, &other) < 0.5);
+        assert!(common.correlation_beyond(&one, &one) > 0.9999);
+        assert_eq!(Common::of([&one].into_iter()).correlation_beyond(&one, &one), 0.0);
         assert_eq!(one.mirrored().mirrored(), one);
         let mirrored = one.likeness(&one.mirrored());
         assert!(mirrored.is_mirrored && mirrored.correlation > 0.9999, "{mirrored:?}");

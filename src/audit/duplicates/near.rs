@@ -4,13 +4,15 @@
 //! another picture of the same animal (0.9). Those whose files are there are compared by their pixels; either way,
 //! what they have in common with other pictures does not count.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::shared::{Centre, layout_mates};
+use super::shared::{Centre, Layout};
 use super::{DuplicateKind, Pair};
 use crate::audit::files::Files;
 use crate::features::Features;
@@ -30,6 +32,8 @@ const SAME_FEATURES: f32 = 0.95;
 const SAME_FEATURES_BEYOND: f32 = 0.9;
 /// Pictures that are decoded before an interrupt is heard.
 const BATCH: usize = 64;
+/// Pictures that tell what a layout is.
+const SAMPLE: usize = 256;
 
 /// Pairs among the `distinct` rows, of which `neighbours` has the nearest others. `done` hears of pictures, as many as
 /// there are rows in all.
@@ -55,26 +59,28 @@ pub fn near(
         done(places.len())?;
     }
     done(distinct.len() - wanted.len())?;
+    wanted.retain(|place| prints.contains_key(place));
+    let sample = wanted.iter().copied().step_by(wanted.len().div_ceil(SAMPLE).max(1)).collect();
     let rows: Vec<&[f32]> = distinct.iter().map(|&row| features.rows[row].values.as_slice()).collect();
-    let crowd = Crowd { neighbours, prints, centre: Centre::of(&rows), rows };
+    let crowd = Crowd { prints, sample, centre: Centre::of(&rows), rows };
     let row_pair = |pair: Pair| Pair { first: distinct[pair.first], second: distinct[pair.second], ..pair };
-    Ok(candidates.par_iter().filter_map(|candidate| crowd.judged(*candidate)).map(row_pair).collect())
+    Ok(crowd.pairs(&candidates).into_iter().map(row_pair).collect())
 }
 
-/// Pairs of places in `neighbours` that are near enough to be looked at, each once, the earlier first.
-fn candidates(neighbours: &[Vec<Neighbour>]) -> Vec<(usize, usize, f32)> {
+/// Places in `neighbours` that are near enough to be looked at, and their cosine.
+type Candidate = (usize, usize, f32);
+
+/// Each pair once, the earlier place first, in order.
+fn candidates(neighbours: &[Vec<Neighbour>]) -> Vec<Candidate> {
     let of_place = |(place, neighbours): (usize, &Vec<Neighbour>)| {
+        let near = neighbours.iter().take_while(|neighbour| neighbour.cosine >= CANDIDATE);
         let pair = |other: &Neighbour| (place.min(other.row), place.max(other.row), other.cosine);
-        near_enough(neighbours).map(pair).collect::<Vec<_>>()
+        near.map(pair).collect::<Vec<_>>()
     };
     let mut pairs: Vec<_> = neighbours.iter().enumerate().flat_map(of_place).collect();
     pairs.sort_by_key(|(first, second, _)| (*first, *second));
     pairs.dedup_by_key(|(first, second, _)| (*first, *second));
     pairs
-}
-
-fn near_enough(neighbours: &[Neighbour]) -> impl Iterator<Item = &Neighbour> {
-    neighbours.iter().take_while(|neighbour| neighbour.cosine >= CANDIDATE)
 }
 
 /// None if the picture can't be read after all.
@@ -85,41 +91,50 @@ fn fingerprint(path: &str) -> Option<Fingerprint> {
 
 /// The pictures among which copies are looked for, by their places in `neighbours`.
 struct Crowd<'a> {
-    neighbours: &'a [Vec<Neighbour>],
     rows: Vec<&'a [f32]>,
     centre: Centre,
     /// Of the pictures that are at hand.
     prints: HashMap<usize, Fingerprint>,
+    /// Some of those.
+    sample: Vec<usize>,
 }
 
 impl Crowd<'_> {
-    /// The candidates as a pair, if they are one picture.
-    fn judged(&self, (first, second, cosine): (usize, usize, f32)) -> Option<Pair> {
-        let likeness = self.prints.get(&first).zip(self.prints.get(&second)).map(|(a, b)| a.likeness(b));
-        let kind = match likeness {
-            Some(likeness) => self.same_pixels(first, second, likeness)?,
-            None => self.same_features(first, second, cosine)?,
-        };
-        Some(Pair { first, second, kind, cosine, correlation: likeness.map(|likeness| likeness.correlation) })
+    /// The candidates that are one picture.
+    fn pairs(&self, candidates: &[Candidate]) -> Vec<Pair> {
+        let of_first: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
+        of_first.into_par_iter().flat_map_iter(|candidates| self.pairs_of_one(candidates)).collect()
     }
 
-    fn same_pixels(&self, first: usize, second: usize, likeness: Likeness) -> Option<DuplicateKind> {
-        if likeness.correlation < SAME_PIXELS {
-            return None;
-        }
-        let mut near: Vec<usize> = [first, second]
-            .iter()
-            .flat_map(|place| near_enough(&self.neighbours[*place]).map(|neighbour| neighbour.row))
-            .filter(|place| ![first, second].contains(place))
-            .collect();
-        near.sort_unstable();
-        near.dedup();
-        let (first, second) = (&self.prints[&first], &self.prints[&second]);
-        let second = if likeness.is_mirrored { &second.mirrored() } else { second };
-        let mates = layout_mates(first, second, near.iter().filter_map(|place| self.prints.get(place)));
-        let is_same = mates.is_none_or(|mates| first.correlation_beyond(second, &mates) >= SAME_PIXELS);
-        let kind = if likeness.is_mirrored { DuplicateKind::Mirrored } else { DuplicateKind::SamePicture };
-        is_same.then_some(kind)
+    /// Those of candidates whose first is the same: its layout is looked for once, and only if need be.
+    fn pairs_of_one(&self, candidates: &[Candidate]) -> Vec<Pair> {
+        let layout = OnceCell::new();
+        let pair = |&(first, second, cosine): &Candidate| {
+            let likeness = self.prints.get(&first).zip(self.prints.get(&second)).map(|(a, b)| a.likeness(b));
+            let layout = || layout.get_or_init(|| Layout::of(first, &self.prints, &self.sample));
+            let kind = match likeness {
+                Some(likeness) => self.same_pixels(second, likeness, layout)?,
+                None => self.same_features(first, second, cosine)?,
+            };
+            Some(Pair { first, second, kind, cosine, correlation: likeness.map(|likeness| likeness.correlation) })
+        };
+        candidates.iter().filter_map(pair).collect()
+    }
+
+    fn same_pixels<'a>(
+        &'a self,
+        second: usize,
+        likeness: Likeness,
+        layout: impl FnOnce() -> &'a Layout<'a>,
+    ) -> Option<DuplicateKind> {
+        let Likeness { correlation, is_mirrored } = likeness;
+        let beyond = || {
+            let print = &self.prints[&second];
+            let turned = if is_mirrored { Cow::Owned(print.mirrored()) } else { Cow::Borrowed(print) };
+            layout().correlation_beyond(second, &turned)
+        };
+        let is_same = correlation >= SAME_PIXELS && beyond().is_none_or(|correlation| correlation >= SAME_PIXELS);
+        is_same.then_some(if is_mirrored { DuplicateKind::Mirrored } else { DuplicateKind::SamePicture })
     }
 
     fn same_features(&self, first: usize, second: usize, cosine: f32) -> Option<DuplicateKind> {

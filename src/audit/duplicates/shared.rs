@@ -1,11 +1,16 @@
 //! What two pictures have in common with others, and so does not make them one: in X-rays, slides or products on
 //! white, different pictures correlate at 0.97 and more by the layout that they all share.
 
-use crate::image::Fingerprint;
+use std::collections::HashMap;
+
+use crate::image::{Common, Fingerprint};
 use crate::similarity;
 
 /// Fewer pictures of one layout do not tell what it is.
 const FEWEST_MATES: usize = 8;
+/// What a smaller share of the pictures has in common is no layout: it may be one picture with its versions, turned,
+/// cropped and saved a dozen times over.
+const FEWEST_MATES_OF: usize = 8;
 /// The least correlation of pictures of one layout.
 const SAME_LAYOUT: f32 = 0.8;
 /// The least correlation of pictures that are surely copies: they show the picture, not the layout. Copies of
@@ -14,20 +19,40 @@ const SURE_COPY: f32 = 0.999;
 /// Fewer rows may be copies for the most part, which no cosine tells as surely as pixels do.
 const FEWEST_ROWS: usize = 20;
 
-/// Of the pictures `near` two that are alike, those of the same layout, turned as the first is; none if they are too
-/// few.
-pub fn layout_mates<'a>(
-    first: &Fingerprint,
-    second: &Fingerprint,
-    near: impl Iterator<Item = &'a Fingerprint>,
-) -> Option<Vec<Fingerprint>> {
-    let mate = |other: &Fingerprint| {
-        let [like_first, like_second] = [first, second].map(|picture| picture.likeness(other));
-        let is_copy = like_first.correlation.max(like_second.correlation) >= SURE_COPY;
-        let is_mate = like_first.correlation >= SAME_LAYOUT && !is_copy;
-        is_mate.then(|| if like_first.is_mirrored { other.mirrored() } else { other.clone() })
-    };
-    Some(near.filter_map(mate).collect::<Vec<_>>()).filter(|mates| mates.len() >= FEWEST_MATES)
+/// What a picture has in common with others of its layout.
+pub struct Layout<'a> {
+    picture: &'a Fingerprint,
+    /// Those others, turned as it is.
+    mates: HashMap<usize, Fingerprint>,
+    common: Common,
+    fewest: usize,
+}
+
+impl<'a> Layout<'a> {
+    /// Of the picture at `own`, as the pictures of a `sample` tell.
+    pub fn of(own: usize, prints: &'a HashMap<usize, Fingerprint>, sample: &[usize]) -> Self {
+        let picture = &prints[&own];
+        let mate = |place: &usize| {
+            let other = &prints[place];
+            let likeness = picture.likeness(other);
+            let is_mate = *place != own && (SAME_LAYOUT..SURE_COPY).contains(&likeness.correlation);
+            is_mate.then(|| (*place, if likeness.is_mirrored { other.mirrored() } else { other.clone() }))
+        };
+        let mates: HashMap<usize, Fingerprint> = sample.iter().filter_map(mate).collect();
+        // In their order, so that the sum is the same every time.
+        let common = Common::of(sample.iter().filter_map(|place| mates.get(place)));
+        Self { picture, mates, common, fewest: FEWEST_MATES.max(sample.len() / FEWEST_MATES_OF) }
+    }
+
+    /// The correlation with another picture, turned as this is, beyond what both have in common with the rest; none if
+    /// that is too little to be a layout.
+    pub fn correlation_beyond(&self, place: usize, other: &Fingerprint) -> Option<f32> {
+        let common = match self.mates.get(&place) {
+            Some(other) => self.common.clone().without(other),
+            None => self.common.clone(),
+        };
+        (common.pictures >= self.fewest).then(|| common.correlation_beyond(self.picture, other))
+    }
 }
 
 /// Where rows scaled to length 1 lie on the whole.
