@@ -3,7 +3,7 @@
 //! Source: C. Northcutt, L. Jiang, I. Chuang, "Confident learning: estimating uncertainty in dataset labels",
 //! JAIR 70 (2021): the confident joint with its class thresholds, and pruning by noise rate.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub(super) fn judge(
 fn ignorance(classes: &[usize], groups: &[usize], probabilities: &[Vec<f32>]) -> Option<String> {
     let likeliest = |row: &Vec<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
     let (mut recalls, mut variance) = (Vec::new(), 0.0);
-    let present: HashSet<usize> = classes.iter().copied().collect();
+    let present: BTreeSet<usize> = classes.iter().copied().collect();
     let chance = 1.0 / present.len() as f64;
     for class in present {
         let rows: Vec<usize> = (0..classes.len()).filter(|&row| classes[row] == class).collect();
