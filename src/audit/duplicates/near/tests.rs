@@ -1,7 +1,9 @@
 //! Crowds of pictures whose layout is known, all of them near in features.
 
 use super::*;
-use crate::image::Picture;
+use crate::features::Row;
+use crate::features::testing::{features, row};
+use crate::image::{Facts, Picture};
 
 const SIDE: usize = 64;
 
@@ -85,6 +87,36 @@ fn many_versions_of_one_picture_among_many_others_are_found() {
     }));
     let pairs = found(prints);
     assert_eq!(pairs.iter().filter(|(_, second, _)| *second < 14).count(), 14 * 13 / 2);
+}
+
+#[test]
+fn an_interrupt_is_heard_before_all_pictures_are_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = BATCH + 6;
+    let picture = |own: usize| {
+        let path = folder.path().join(format!("{own}.png"));
+        let pixels = aligned(own, 14.0).pixels;
+        ::image::RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap().save(&path).unwrap();
+        row(path.to_str().unwrap(), None, None, &[1.0])
+    };
+    let features = features((0..count).map(picture).collect());
+    let facts = |row: &Row| Some(Facts::read(&std::fs::read(&row.path).unwrap()).unwrap());
+    let files = Files { facts: features.rows.iter().map(facts).collect(), ..Files::default() };
+    let distinct: Vec<usize> = (0..count).collect();
+    let neighbours: Vec<_> = (0..count).map(|own| vec![Neighbour { row: (own + 1) % count, cosine: 0.9 }]).collect();
+    let mut heard = Vec::new();
+    let hear = &mut |pictures| {
+        heard.push(pictures);
+        Ok(())
+    };
+    assert_eq!(near(&features, &distinct, &neighbours, &files, hear).unwrap(), []);
+    assert_eq!(heard, [BATCH, 6, 0]);
+    let mut calls = 0;
+    let end = &mut |_| {
+        calls += 1;
+        anyhow::bail!("enough")
+    };
+    assert!(near(&features, &distinct, &neighbours, &files, end).is_err() && calls == 1);
 }
 
 #[test]
