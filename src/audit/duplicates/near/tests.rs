@@ -20,9 +20,10 @@ fn aligned(own: usize, strength: f32) -> Picture {
     Picture { width: SIDE, height: SIDE, pixels: (0..SIDE * SIDE).flat_map(|index| [value(index); 3]).collect() }
 }
 
-/// Saved anew: every pixel off by a little.
-fn again(picture: &Picture) -> Fingerprint {
-    let noise = |(index, value): (usize, &u8)| value.saturating_add((index / 3 * 7919 % 5) as u8);
+/// Saved anew: every pixel off by a little, each `time` in another way.
+fn again(picture: &Picture, time: usize) -> Fingerprint {
+    let hash = |index: usize| ((index as u32 + 4099 * time as u32).wrapping_mul(2_654_435_761) >> 16) % 7;
+    let noise = |(index, value): (usize, &u8)| value.saturating_add(hash(index / 3) as u8);
     Fingerprint::of(&Picture { pixels: picture.pixels.iter().enumerate().map(noise).collect(), ..picture.clone() })
 }
 
@@ -55,7 +56,7 @@ fn different_pictures_of_one_layout_are_not_duplicates_but_their_copies_are() {
     let alike = (1..14).filter(|other| prints[0].likeness(&prints[*other]).correlation >= SAME_PIXELS).count();
     assert_eq!(alike, 13, "the layout alone makes them one");
     assert_eq!(found(prints.clone()), []);
-    prints.extend([again(&pictures[3]), again(&mirrored(&pictures[5]))]);
+    prints.extend([again(&pictures[3], 0), again(&mirrored(&pictures[5]), 0)]);
     assert_eq!(found(prints), [(3, 14, DuplicateKind::SamePicture), (5, 15, DuplicateKind::Mirrored)]);
 }
 
@@ -64,13 +65,11 @@ fn many_copies_of_one_picture_among_few_others_are_found() {
     for others in [5, 12] {
         let mut prints: Vec<Fingerprint> = (1..=others).map(|own| Fingerprint::of(&aligned(own, 90.0))).collect();
         prints.push(Fingerprint::of(&aligned(0, 90.0)));
-        for _ in 0..4 {
-            prints.push(again(&aligned(0, 90.0)));
-        }
+        prints.extend((0..4).map(|time| again(&aligned(0, 90.0), time)));
         let pairs = found(prints);
         assert!(pairs.len() == 10 && pairs.iter().all(|(first, ..)| *first >= others), "{pairs:?}");
     }
-    let copies = found(vec![again(&aligned(2, 90.0)); 30]);
+    let copies = found((0..30).map(|time| again(&aligned(2, 90.0), time)).collect());
     assert_eq!(copies.len(), 30 * 29 / 2, "nothing but copies tells of no layout");
 }
 
