@@ -6,7 +6,7 @@ use super::AuditReport;
 use super::page::{cards, class_table, frame};
 use crate::audit::{Audit, Duplicate, Place};
 use crate::dataset::Split;
-use crate::terminal::{percent, thousands};
+use crate::terminal::{counted, percent, thousands};
 
 pub fn page(report: &AuditReport) -> Markup {
     frame(&format!("Audit of {}", report.data), &about(report.audit), &sections(report))
@@ -22,8 +22,9 @@ pub fn section(report: &AuditReport) -> Markup {
 }
 
 fn about(audit: &Audit) -> String {
-    let (pictures, classes) = (thousands(audit.pictures), thousands(audit.classes.len()));
-    format!("{pictures} pictures of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"))
+    let pictures = counted(audit.pictures, "picture", "pictures");
+    let classes = counted(audit.classes.len(), "class", "classes");
+    format!("{pictures} of {classes}; xcept {}", env!("CARGO_PKG_VERSION"))
 }
 
 fn sections(report: &AuditReport) -> Markup {
@@ -44,16 +45,15 @@ fn sections(report: &AuditReport) -> Markup {
 fn headline(audit: &Audit) -> Markup {
     let leaks = audit.leaks();
     let suspicious = audit.shortcuts.iter().filter(|shortcut| shortcut.is_suspicious).count();
-    let labels = audit.labels_skipped.as_deref().unwrap_or("the other pictures say another class");
     let figures = [
-        ("leaks", leaks, "one picture in two splits; keep one of each"),
-        ("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split"),
-        ("doubtful labels", audit.labels.len(), labels),
-        ("outliers", audit.outliers.len(), "like no other picture"),
-        ("shortcuts", suspicious, "what tells the class without a look"),
-        ("odd files", audit.files.len(), "unreadable, animated, tiny, …"),
+        ("leaks", leaks, audit.leaks_remark()),
+        ("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split".to_owned()),
+        ("doubtful labels", audit.labels.len(), audit.labels_remark()),
+        ("outliers", audit.outliers.len(), audit.outliers_remark()),
+        ("shortcuts", suspicious, audit.shortcuts_remark()),
+        ("odd files", audit.files.len(), "unreadable, animated, tiny, …".to_owned()),
     ];
-    cards(figures.into_iter().map(|(name, count, remark)| (name, thousands(count), remark.to_owned())))
+    cards(figures.into_iter().map(|(name, count, remark)| (name, thousands(count), remark)))
 }
 
 /// `title` above as many figures as are shown, and how many there are in all.
