@@ -5,6 +5,7 @@ mod bench;
 mod classify;
 mod convert;
 mod data;
+mod ending;
 mod evaluate;
 mod explain;
 mod extract_features;

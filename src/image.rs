@@ -22,7 +22,7 @@ pub use fingerprint::{Common, Fingerprint, Likeness};
 pub use heat::{Window, overlaid};
 pub use preprocess::Preprocessing;
 pub use resample::{Interpolation, resize};
-pub use sheet::{contact_sheet, fitting, png};
+pub use sheet::{contact_sheet, fitting, png, screen_columns};
 
 /// A picture as a viewer shows it: turned upright, RGB, transparency dropped.
 #[derive(Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use kuva::render::plots::Plot;
 use kuva::render::render::{Primitive, Scene};
 
 use axis::{Axis, drawable};
-pub use caption::caption;
+pub use caption::{Line, caption};
 pub use matrix::Matrix;
 use text::ROOM;
 
@@ -60,6 +60,8 @@ pub struct Curve {
     pub dashed: bool,
     /// (x, y). Left out: what is not finite or past ±1e30, and x ≤ 0 on a logarithmic axis.
     pub points: Vec<(f64, f64)>,
+    /// What share of all each point stands for, drawn as the area of a dot; no dots if empty.
+    pub shares: Vec<f64>,
 }
 
 /// A vertical line, named in the legend.
@@ -87,6 +89,8 @@ const PIXELS_PER_UNIT: f32 = 2.0;
 const TITLE_SIZE: u32 = 18;
 const CURVE_WIDTH: f64 = 2.0;
 const DASHES: &str = "8 6";
+/// Radii of a point that stands for nothing, of one alone on its curve, and of one that stands for all.
+const DOTS: [f64; 3] = [2.5, 4.0, 9.0];
 /// Okabe and Ito's palette, told apart with every kind of colour vision (Wong, "Color blindness",
 /// Nature Methods 8, 2011), without its yellow, which is too pale on white.
 const PALETTE: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
@@ -147,9 +151,8 @@ impl Chart {
 }
 
 impl Panel {
-    fn points<'a>(&self, curve: &'a Curve) -> impl Iterator<Item = (f64, f64)> + use<'a> {
-        let scale = self.x_scale;
-        curve.points.iter().copied().filter(move |&(x, y)| drawable(x, scale) && drawable(y, Scale::Linear))
+    fn points(&self, curve: &Curve) -> impl Iterator<Item = (f64, f64)> {
+        curve.points.iter().copied().filter(|&point| self.draws(point))
     }
 
     fn marks(&self) -> impl Iterator<Item = &Mark> {
@@ -161,17 +164,31 @@ impl Panel {
         let mut plots: Vec<Plot> = vec![LinePlot::new().into()];
         for curve in &self.curves {
             let points: Vec<(f64, f64)> = self.points(curve).collect();
-            plots.push(match points[..] {
-                // A line through one point cannot be seen.
-                [point] => ScatterPlot::new().with_data([point]).with_color(color(curve)).with_size(4.0).into(),
-                _ => {
-                    let style = if curve.dashed { LineStyle::Custom(DASHES.to_owned()) } else { LineStyle::Solid };
-                    let line = LinePlot::new().with_data(points).with_line_style(style);
-                    line.with_color(color(curve)).with_stroke_width(CURVE_WIDTH).into()
-                }
-            });
+            let radii = self.radii(curve, points.len());
+            let dots = ScatterPlot::new().with_data(points.iter().copied().take(radii.len()));
+            let style = if curve.dashed { LineStyle::Custom(DASHES.to_owned()) } else { LineStyle::Solid };
+            let line = LinePlot::new().with_data(points).with_line_style(style);
+            plots.push(line.with_color(color(curve)).with_stroke_width(CURVE_WIDTH).into());
+            if !radii.is_empty() {
+                plots.push(dots.with_color(color(curve)).with_sizes(radii).into());
+            }
         }
         plots
+    }
+
+    /// Of the dots on the first of a curve's `points` that are drawn.
+    fn radii(&self, curve: &Curve, points: usize) -> Vec<f64> {
+        let [least, alone, most] = DOTS;
+        if curve.shares.is_empty() {
+            // A line through one point cannot be seen.
+            return if points == 1 { vec![alone] } else { Vec::new() };
+        }
+        let drawn = curve.points.iter().zip(&curve.shares).filter(|(point, _)| self.draws(**point));
+        drawn.map(|(_, share)| least + (most - least) * share.clamp(0.0, 1.0).sqrt()).collect()
+    }
+
+    fn draws(&self, (x, y): (f64, f64)) -> bool {
+        drawable(x, self.x_scale) && drawable(y, Scale::Linear)
     }
 
     fn layout(&self, dashes: impl Fn(&Mark) -> &'static str) -> Layout {

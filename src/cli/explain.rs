@@ -2,6 +2,7 @@
 
 mod names;
 mod show;
+mod tile;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,6 @@ struct Line<'a> {
 
 /// Name of the sheet.
 const GRID: &str = "grid.png";
-const GRID_COLUMNS: usize = 4;
 /// Longest side of a picture on the sheet, in pixels.
 const GRID_SIDE: usize = 320;
 /// A sheet of more pictures would be larger than viewers open.
@@ -120,7 +120,7 @@ impl Explain {
         }
         bar.finish_and_clear();
         if let (Some(sheet), false) = (outputs.first(), tiles.is_empty()) {
-            self.write(sheet, &image::contact_sheet(&tiles, GRID_COLUMNS.min(tiles.len())))?;
+            self.write(sheet, &image::contact_sheet(&tiles, image::screen_columns(&tiles)))?;
         }
         stopped?;
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
@@ -162,13 +162,15 @@ impl Explain {
     ) -> Result<Option<Picture>> {
         let Explained { overlaid, prediction: Prediction { class, probability }, .. } = explained;
         let label = &metadata.class_names[class];
-        let caption = format!("{label}  {}", terminal::percent(probability.into()));
-        let small = || with_caption(&image::fitting(&overlaid, GRID_SIDE), &caption);
+        let share = format!("  {}", terminal::percent(probability.into()));
+        let caption = plot::Line { cut: label, kept: &share };
         if self.show {
-            show::show(&small()?)?;
+            show::show(&tile::captioned(image::fitting(&overlaid, GRID_SIDE), caption)?)?;
         }
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let tile = self.grid.then(|| tile::tile(&overlaid, GRID_SIDE, &name, caption)).transpose()?;
         if let (Some(output), false) = (output, self.grid) {
-            self.write(output, &with_caption(&overlaid, &caption)?)?;
+            self.write(output, &tile::captioned(overlaid, caption)?)?;
         }
         let output = output.map(|output| output.display().to_string());
         let printed = print(&Line { path, model: &metadata.name, label, probability, output });
@@ -178,7 +180,7 @@ impl Explain {
         } else {
             printed?
         }
-        self.grid.then(small).transpose()
+        Ok(tile)
     }
 
     fn write(&self, path: &Path, picture: &Picture) -> Result<()> {
@@ -209,15 +211,6 @@ fn find_class(name: &str, parts: &Parts) -> Result<usize> {
         WrongUsage(terminal::printable(&format!("--class {name}: no class of {model} ({shown}{rest})")))
     };
     Ok(parts.metadata.find_class(name).ok_or_else(unknown)?)
-}
-
-/// The picture above a line of text.
-fn with_caption(picture: &Picture, line: &str) -> Result<Picture> {
-    let mut captioned = picture.clone();
-    let strip = plot::caption(line, picture.width)?;
-    captioned.pixels.extend(strip.pixels);
-    captioned.height += strip.height;
-    Ok(captioned)
 }
 
 fn print(line: &Line) -> Result<()> {

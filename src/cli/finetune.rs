@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::data::DataArguments;
 use super::training::{self, SettingsArguments};
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status, WrongUsage, ending};
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
 use crate::train::{self, Arguments, Data, EpochReport, Position, Run, Settings, Unfreeze};
@@ -164,12 +164,8 @@ impl Finetune {
         if self.preview.is_some() && settings.augment.is_none() {
             return Err(WrongUsage("--preview: shows what --augment does; pass that too".to_owned()));
         }
-        if let Some(output) = &self.output
-            && output.extension().is_none_or(|extension| extension != "safetensors")
-        {
-            return Err(WrongUsage(format!("{}: expected a name that ends in .safetensors", output.display())));
-        }
-        Ok(())
+        self.preview.iter().try_for_each(|preview| ending::of(preview, &["png"]).map(drop))?;
+        self.output.iter().try_for_each(|output| ending::of(output, &["safetensors"]).map(drop))
     }
 }
 

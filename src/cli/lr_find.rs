@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::data::DataArguments;
 use super::training::{self, SettingsArguments};
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status, WrongUsage, ending};
 use crate::architecture::FEATURES;
 use crate::output::{self, Existing};
 use crate::plot::{Chart, Curve, Mark, Panel, Scale};
@@ -49,14 +49,7 @@ impl LrFind {
     pub fn run(self, context: &Context) -> Result<Status> {
         let settings = self.settings.resolve()?;
         self.data.check()?;
-        let is_svg = match self.output.extension().and_then(|extension| extension.to_str()) {
-            Some("svg") => true,
-            Some("png") => false,
-            _ => {
-                let text = format!("{}: expected a name that ends in .png or .svg", self.output.display());
-                return Err(WrongUsage(text).into());
-            }
-        };
+        let is_svg = ending::of(&self.output, &["png", "svg"])? == "svg";
         if !(self.from > 0.0 && self.from < self.to && self.to.is_finite()) {
             let text = format!("--from {} --to {}: expected rates above 0 that rise", self.from, self.to);
             return Err(WrongUsage(text).into());
@@ -156,6 +149,7 @@ fn chart(probes: &[Probe], suggested: Option<f64>) -> Chart {
         name: name.to_owned(),
         dashed,
         points: probes.iter().map(|probe| (probe.rate, value(probe))).collect(),
+        ..Curve::default()
     };
     let first = probes.first().map_or(1.0, |probe| probe.loss);
     let mark = |rate| Mark { x: rate, label: format!("steepest at {rate:.1e}") };

@@ -5,12 +5,13 @@ mod sheet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use sheet::Tile;
 
 use super::model::PipelineArguments;
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status, WrongUsage, ending};
 use crate::batches;
 use crate::dataset::{self, Input};
 use crate::features::{Features, Row};
@@ -84,13 +85,14 @@ impl Similar {
     pub fn run(self, context: &Context) -> Result<Status> {
         let existing = Existing::of(self.overwrite);
         let inputs = dataset::list(&self.queries)?;
-        self.check(inputs.len())?;
+        self.sheet.iter().try_for_each(|sheet| ending::of(sheet, &["png"]).map(drop))?;
         let outputs: Vec<&PathBuf> = self.output.iter().chain(&self.sheet).collect();
         outputs.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
         let queries = inputs.iter().map(|input| input.path.as_path());
         let model = self.model.as_deref().map(Path::new);
         output::refuse_inputs(&outputs, queries.chain([self.features.as_path()]).chain(model))?;
         let features = self.read()?;
+        self.check_size_of_sheet(inputs.len(), features.rows.len())?;
         let extractor = self.extractor(&features, context)?;
         let answers = self.answer(&inputs, &features, &extractor, context)?;
         output::write_results(self.output.as_deref(), existing, |file| match self.format() {
@@ -98,7 +100,7 @@ impl Similar {
             Format::Jsonl => write_lines(&inputs, &answers, &features, file),
         })?;
         if let Some(path) = &self.sheet {
-            self.draw(path, existing, &inputs, &answers, &features)?;
+            draw(path, existing, &inputs, &answers, &features, context)?;
         }
         let unreadable = answers.iter().filter(|answer| answer.is_err()).count();
         if unreadable > 0 {
@@ -107,17 +109,14 @@ impl Similar {
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
     }
 
-    fn check(&self, queries: usize) -> Result<()> {
-        if self.sheet.is_none() {
+    /// Refuses a sheet that no viewer would open, of as many pictures as there are to be found.
+    fn check_size_of_sheet(&self, queries: usize, rows: usize) -> Result<(), WrongUsage> {
+        let (pictures, most) = (queries * (1 + rows.min(self.top.into())), sheet::MOST_PICTURES);
+        if self.sheet.is_none() || pictures <= most {
             return Ok(());
         }
-        let (pictures, most) = (queries * (1 + usize::from(self.top)), sheet::MOST_PICTURES);
-        if pictures > most {
-            bail!(WrongUsage(format!(
-                "--sheet holds {most} pictures, not {pictures}; pass fewer queries or a smaller -k"
-            )));
-        }
-        Ok(())
+        let (pictures, most) = (terminal::thousands(pictures), terminal::thousands(most));
+        Err(WrongUsage(format!("--sheet holds {most} pictures, not {pictures}; pass fewer queries or a smaller -k")))
     }
 
     fn read(&self) -> Result<Features> {
@@ -166,24 +165,38 @@ impl Similar {
     fn format(&self) -> Format {
         output::format(self.format, self.output.as_deref(), [Format::Table, Format::Jsonl, Format::Jsonl])
     }
+}
 
-    fn draw(
-        &self,
-        path: &Path,
-        existing: Existing,
-        inputs: &[Input],
-        answers: &[Answer],
-        features: &Features,
-    ) -> Result<()> {
-        let answered = inputs.iter().zip(answers).filter_map(|(input, answer)| Some((input, answer.as_ref().ok()?)));
-        let rows: Vec<Vec<&Path>> = answered
-            .map(|(input, found)| {
-                let found = found.iter().map(|neighbour| Path::new(&features.rows[neighbour.row].path));
-                std::iter::once(input.path.as_path()).chain(found).collect()
-            })
-            .collect();
-        sheet::write(path, existing, &rows)
+/// Draws the sheet, with a note on pictures that are no longer there.
+fn draw(
+    path: &Path,
+    existing: Existing,
+    inputs: &[Input],
+    answers: &[Answer],
+    features: &Features,
+    context: &Context,
+) -> Result<()> {
+    let found = |neighbour: &Neighbour| {
+        let row = &features.rows[neighbour.row];
+        let label = label(row, features).map_or(String::new(), |label| format!("  {label}"));
+        Tile { path: Path::new(&row.path), found: Some(format!("{:.4}{label}", neighbour.cosine)) }
+    };
+    let answered = inputs.iter().zip(answers).filter_map(|(input, answer)| Some((input, answer.as_ref().ok()?)));
+    let rows: Vec<Vec<Tile>> = answered
+        .map(|(input, neighbours)| {
+            let query = Tile { path: &input.path, found: None };
+            std::iter::once(query).chain(neighbours.iter().map(found)).collect()
+        })
+        .collect();
+    match sheet::write(path, existing, &rows)? {
+        0 => {}
+        1 => context.terminal.note("1 picture is not where the features say; its place on the sheet is grey"),
+        missing => context.terminal.note(format_args!(
+            "{} pictures are not where the features say; their places on the sheet are grey",
+            terminal::thousands(missing)
+        )),
     }
+    Ok(())
 }
 
 /// Features of each query, in order, or why it could not be read.

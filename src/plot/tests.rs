@@ -6,6 +6,7 @@ fn training(epochs: usize, head_epochs: usize) -> Chart {
         name: name.to_owned(),
         dashed,
         points: (1..=epochs).map(|epoch| (epoch as f64, value(epoch as f64))).collect(),
+        ..Curve::default()
     };
     let tuned = |epoch: f64| if epoch > head_epochs as f64 { 1.0 } else { 0.0 };
     let train = |epoch: f64| 0.45 * (-0.08 * epoch).exp() + 0.05 - 0.03 * tuned(epoch) + 0.01 * (7.0 * epoch).sin();
@@ -47,6 +48,7 @@ fn range_test() -> Chart {
                 name: "loss".to_owned(),
                 dashed: false,
                 points: rates.map(|rate| (rate, loss(rate))).collect(),
+                ..Curve::default()
             }],
             marks: vec![Mark { x: 1.2e-3, label: "suggested: 1.2e-3".to_owned() }],
             ..Panel::default()
@@ -55,7 +57,7 @@ fn range_test() -> Chart {
 }
 
 fn with_points(x_scale: Scale, points: Vec<(f64, f64)>) -> Chart {
-    let curves = vec![Curve { name: "loss".to_owned(), dashed: true, points }];
+    let curves = vec![Curve { name: "loss".to_owned(), dashed: true, points, ..Curve::default() }];
     let marks = [0.0, -1.0, 1.0, f64::NAN, f64::INFINITY, 1e300].map(|x| Mark { x, label: "mark".to_owned() });
     let panel = Panel { x_scale, curves, marks: marks.to_vec(), ..Panel::default() };
     Chart { panels: vec![panel.clone(), Panel { y_percent: true, y_max: Some(-5.0), ..panel }] }
@@ -136,6 +138,32 @@ fn what_cannot_be_drawn_is_left_out() {
         vec![(1.0, 0.5), (2.0, nan), (nan, 1.0), (infinity, 0.0), (2.0, -infinity), (2.0, 1e300), (3.0, 0.25)],
     );
     assert!(broken.svg() == whole.svg());
+}
+
+/// Radii of the circles, in their order.
+fn radii(svg: &str) -> Vec<f64> {
+    svg.split("<circle ")
+        .skip(1)
+        .map(|circle| circle.split_once(" r=\"").unwrap().1.split('"').next().unwrap())
+        .map(|r| r.parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_point_that_stands_for_more_has_a_larger_dot() {
+    let chart = |points: &[(f64, f64)], shares: &[f64]| {
+        let mut chart = with_points(Scale::Linear, points.to_vec());
+        chart.panels.truncate(1);
+        chart.panels[0].curves[0].shares = shares.to_vec();
+        chart
+    };
+    let points = [(0.1, 0.5), (0.2, f64::NAN), (0.5, 0.25), (0.9, 0.75)];
+    assert_eq!(radii(&chart(&points, &[]).svg()), [0.0; 0]);
+    let dotted = chart(&points, &[0.0, 0.75, 0.25, 1.0]);
+    assert_eq!(radii(&dotted.svg()), [2.5, 2.5 + 6.5 / 2.0, 9.0]);
+    assert_well_formed(&dotted.svg());
+    assert!(decode(&dotted) != decode(&chart(&points, &[])));
+    assert_eq!([radii(&chart(&points[..1], &[1.0]).svg()), radii(&chart(&points[..1], &[]).svg())], [[9.0], [4.0]]);
 }
 
 #[test]

@@ -17,6 +17,16 @@ pub(super) fn fitting(name: &str, size: u32, room: f64) -> String {
     kept.chain(['…']).collect()
 }
 
+/// [`fitting`] for both texts together, of which only the first is cut while the second has room.
+pub(super) fn fitting_before(cut: &str, kept: &str, size: u32, room: f64) -> String {
+    let kept = fitting(kept, size, room);
+    if cut.is_empty() {
+        return kept;
+    }
+    let left = room - breadth(&kept, size);
+    if left < breadth("…", size) { kept } else { fitting(cut, size, left) + &kept }
+}
+
 /// About the breadth of a text in DejaVu Sans, rather too much than too little.
 pub(super) fn breadth(text: &str, size: u32) -> f64 {
     f64::from(size) * text.chars().map(width).sum::<f64>()
@@ -44,6 +54,16 @@ mod tests {
             let cut = fitting(&letter.repeat(500), 18, ROOM);
             assert!(cut.ends_with('…') && breadth(&cut, 18) <= ROOM && breadth(&cut, 18) > ROOM - 40.0);
         }
+    }
+
+    #[test]
+    fn the_text_that_is_to_be_kept_is_cut_last() {
+        let fit = |room| fitting_before("a label of many words", "  99.98 %", 12, room);
+        assert_eq!(fit(ROOM), "a label of many words  99.98 %");
+        let cut = fit(120.0);
+        assert!(cut.starts_with("a l") && cut.ends_with("…  99.98 %") && breadth(&cut, 12) <= 120.0, "{cut}");
+        assert_eq!(fit(60.0).trim_start(), "99.98 %");
+        assert!(fit(40.0).ends_with('…'));
     }
 
     #[test]

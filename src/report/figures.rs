@@ -34,10 +34,18 @@ pub fn svg_uri(svg: &str) -> String {
 
 /// How often the classifier is right, against how sure it says to be.
 pub fn reliability(evaluation: &Evaluation) -> Chart {
-    let bins = evaluation.reliability.iter().filter(|bin| bin.count > 0);
-    let points = bins.map(|bin| (bin.confidence, bin.accuracy)).collect();
-    let ideal = Curve { name: "as sure as right".to_owned(), dashed: true, points: vec![(0.0, 0.0), (1.0, 1.0)] };
-    let found = Curve { name: "this classifier".to_owned(), dashed: false, points };
+    let bins = || evaluation.reliability.iter().filter(|bin| bin.count > 0);
+    let points = bins().map(|bin| (bin.confidence, bin.accuracy)).collect();
+    // A line through bins of a few pictures would look like a trend.
+    let shares = bins().map(|bin| bin.count as f64 / evaluation.pictures as f64).collect();
+    let ideal = Curve {
+        name: "as sure as right".to_owned(),
+        dashed: true,
+        points: vec![(0.0, 0.0), (1.0, 1.0)],
+        ..Curve::default()
+    };
+    let name = "this classifier; the larger a dot, the more pictures".to_owned();
+    let found = Curve { name, dashed: false, points, shares };
     Chart {
         panels: vec![Panel {
             title: "Reliability".to_owned(),

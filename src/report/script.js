@@ -27,7 +27,8 @@ function sort(header) {
   rows.sort((a, b) => ascending ? compare(a, b) : compare(b, a));
   for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-  body.append(...rows);
+  // One by one: as many arguments as a large report has rows overflow the stack.
+  for (const row of rows) body.append(row);
 }
 
 search.addEventListener("input", filter);

@@ -206,6 +206,7 @@ fn curves(history: &[EpochReport]) -> Chart {
         name: name.to_owned(),
         dashed: name == TRAINING,
         points: history.iter().map(|report| (report.epoch as f64, value(report))).collect(),
+        ..Curve::default()
     };
     let begin = history.iter().find(|report| report.phase == Phase::Network && report.epoch > 1);
     let marks: Vec<Mark> = begin

@@ -69,14 +69,38 @@ fn a_sheet_has_a_row_for_each_query_with_the_query_first() {
     assert!(ran.assert_done().stdout.contains("1.0000  data/cat/1.png  (cat)"), "{}", ran.stdout);
     let sheet = image::open(desk.path("sheet.png")).unwrap().to_rgb8();
     let (width, height) = (sheet.width(), sheet.height());
-    assert!((width + 4).is_multiple_of(3) && (height + 4).is_multiple_of(2), "{width}×{height}");
-    // Each query is its own nearest: its thumbnail stands in the first two columns of its row.
-    let tile = ((width + 4) / 3, (height + 4) / 2);
+    assert!((width - 16).is_multiple_of(3) && (height - 16).is_multiple_of(2), "{width}×{height}");
+    // Each query is its own nearest: its thumbnail stands in the first two columns of its row, framed in the first.
+    let tile = ((width - 16) / 3, (height - 16) / 2);
     for row in 0..2 {
-        let at = |column: u32| image::imageops::crop_imm(&sheet, column * tile.0, row * tile.1, 60, 60).to_image();
+        let top = 16 + row * tile.1;
+        let at =
+            |column: u32| image::imageops::crop_imm(&sheet, 16 + column * tile.0 + 60, top + 40, 60, 60).to_image();
         assert!(at(0) == at(1) && at(0) != at(2), "row {row}");
+        assert_eq!(
+            [0, 1].map(|column| sheet.get_pixel(16 + column * tile.0 + 104, top + 2).0),
+            [[0, 114, 178], [255; 3]]
+        );
     }
     desk.run(&["similar", "data/cat/1.png", "--sheet", "sheet.png"]).assert_failed(1, &["sheet.png", "--overwrite"]);
+}
+
+#[test]
+fn pictures_that_are_gone_are_counted_and_no_more_rows_than_there_are_go_on_a_sheet() {
+    let desk = desk_with_features();
+    desk.add_sample("kitten.jpg", "query.jpg");
+    std::fs::remove_file(desk.path("data/dog/0.png")).unwrap();
+    std::fs::remove_file(desk.path("data/dog/1.png")).unwrap();
+    let ran = desk.run(&["similar", "query.jpg", "data/cat/0.png", "-k", "5000", "--sheet", "sheet.png"]);
+    assert!(ran.assert_done().stderr.contains("2 pictures are not where the features say"), "{}", ran.stderr);
+    assert!(image::open(desk.path("sheet.png")).unwrap().width() < 6 * 250);
+}
+
+#[test]
+fn a_sheet_is_a_png_and_nothing_else() {
+    let desk = desk_with_features();
+    desk.run(&["similar", "data/cat/0.png", "--sheet", "sheet.jpg"]).assert_failed(2, &["sheet.jpg", ".png"]);
+    assert!(!desk.path("sheet.jpg").exists());
 }
 
 #[test]
