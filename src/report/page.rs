@@ -59,11 +59,12 @@ fn about(report: &Report) -> String {
 fn headline(evaluation: &Evaluation) -> Markup {
     let [low, high] = evaluation.accuracy_interval.map(|end| format!("{:.2}", 100.0 * end));
     let right = format!("{} of {} right", thousands(evaluation.correct), thousands(evaluation.pictures));
+    let guessing = (evaluation.classes.len() as f64).ln();
     let mut cards = vec![
         ("accuracy", percent(evaluation.accuracy), format!("{right}; {low} to {high} % with 95 % confidence")),
         ("balanced accuracy", percent(evaluation.macro_average.recall), "mean of the classes' recalls".to_owned()),
         ("macro F1", percent(evaluation.macro_average.f1), "mean of the classes".to_owned()),
-        ("log loss", format!("{:.4}", evaluation.log_loss), "nats a picture; 0 is certain and right".to_owned()),
+        ("log loss", format!("{:.4}", evaluation.log_loss), format!("nats; {guessing:.4} is no better than a guess")),
         (
             "calibration error",
             percent(evaluation.expected_calibration_error),
@@ -103,7 +104,9 @@ fn charts(report: &Report) -> Markup {
 fn classes(evaluation: &Evaluation) -> Markup {
     let figures = evaluation.classes.iter().map(|class| {
         let scores = [class.scores.precision, class.scores.recall, class.scores.f1];
-        (class.label.as_str(), scores.into_iter().map(percent).chain([thousands(class.support)]).collect())
+        // Zeros would look like a judgement of a class without pictures.
+        let score = |score| if class.support == 0 { "–".to_owned() } else { percent(score) };
+        (class.label.as_str(), scores.into_iter().map(score).chain([thousands(class.support)]).collect())
     });
     class_table(["precision", "recall", "F1", "pictures"], figures)
 }
@@ -125,6 +128,9 @@ pub(super) fn class_table<'a>(names: [&str; 4], classes: impl Iterator<Item = (&
     }
 }
 
+/// Letters that a name above a column may have before it is turned upright.
+const LONG: usize = 8;
+
 fn matrix(evaluation: &Evaluation) -> Markup {
     let Some(Matrix { title, subtitle, names, counts }) = figures::confusion_matrix(evaluation) else {
         return html! {};
@@ -134,8 +140,8 @@ fn matrix(evaluation: &Evaluation) -> Markup {
         h2 { (title) }
         p.about { (subtitle) }
         div.scroll {
-            table.matrix {
-                thead { tr { th {} @for name in names { th.number { (name) } } } }
+            table.matrix.long[names.iter().any(|name| name.chars().count() > LONG)] {
+                thead { tr { th {} @for name in names { th.number { span { (name) } } } } }
                 tbody {
                     @for (truth, (row, name)) in rows {
                         tr {
