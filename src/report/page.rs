@@ -93,12 +93,16 @@ fn charts(report: &Report) -> Markup {
     html! {
         h2 { "Charts" }
         div.charts {
-            img src=(figures::svg_uri(&reliability)) alt="Reliability diagram: share that is right by probability";
+            (chart(&reliability, "Reliability diagram: share that is right by probability"))
             @if let Some(curves) = report.learning_curves {
-                img src=(figures::svg_uri(curves)) alt="Learning curves: loss and accuracy by epoch";
+                (chart(curves, "Learning curves: loss and accuracy by epoch"))
             }
         }
     }
+}
+
+fn chart(svg: &str, about: &str) -> Markup {
+    html! { div.scroll { img src=(figures::svg_uri(svg)) alt=(about); } }
 }
 
 fn classes(evaluation: &Evaluation) -> Markup {
