@@ -32,7 +32,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// `lines` on a white strip of `width` pixels.
+/// `lines` in the middle of a white strip of `width` pixels.
 ///
 /// # Errors
 /// If the strip cannot be drawn.
@@ -43,12 +43,12 @@ pub fn caption(lines: &[Line], width: usize) -> Result<Picture> {
     let room = width as f64 - 2.0 * MARGIN * letter;
     for (row, line) in lines.iter().enumerate() {
         scene.add(Primitive::Text {
-            x: MARGIN * letter,
+            x: 0.5 * width as f64,
             // Half the height of a capital below the middle of the line.
             y: (MARGIN + LINE * (row as f64 + 0.5) + 0.35) * letter,
             content: text::fitting_before(line.cut, line.kept, size, room),
             size,
-            anchor: TextAnchor::Start,
+            anchor: TextAnchor::Middle,
             rotate: None,
             bold: false,
             color: None,
