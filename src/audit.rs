@@ -27,6 +27,7 @@ pub use shortcuts::Shortcut;
 use crate::dataset::Split;
 use crate::features::{Features, Row};
 use crate::similarity;
+use crate::terminal::counted;
 use crate::weights::Pool;
 
 /// What an interrupted audit says of its results.
@@ -156,25 +157,32 @@ impl Audit {
         self.duplicates.iter().filter(|duplicate| duplicate.leak).count()
     }
 
-    /// What the number of leaks says.
-    pub fn leaks_remark(&self) -> String {
-        let skipped = self.leaks_skipped.as_ref().map(|reason| format!("not looked for: {reason}"));
-        skipped.unwrap_or_else(|| "one picture in two splits; keep one of each".to_owned())
+    /// Every kind of finding, how many there are and what that says.
+    pub fn headline(&self) -> [(&'static str, usize, String); 6] {
+        let leaks = self.leaks();
+        let leaks_skipped = self.leaks_skipped.as_ref().map(|reason| format!("not looked for: {reason}"));
+        let leaks_remark = leaks_skipped.unwrap_or_else(|| "one picture in two splits; keep one of each".to_owned());
+        let labels =
+            remark(self.labels_skipped.as_deref(), &self.labels_left_out, "the other pictures say another class");
+        let shortcuts =
+            remark(self.shortcuts_skipped.as_deref(), &self.shortcuts_left_out, "what tells the class without a look");
+        let suspicious = self.shortcuts.iter().filter(|shortcut| shortcut.is_suspicious).count();
+        [
+            ("leaks", leaks, leaks_remark),
+            ("duplicates", self.duplicates.len() - leaks, "one picture twice in a split".to_owned()),
+            ("doubtful labels", self.labels.len(), labels),
+            ("outliers", self.outliers.len(), remark(self.outliers_skipped.as_deref(), &[], "like no other picture")),
+            ("shortcuts", suspicious, shortcuts),
+            ("odd files", self.files.len(), self.files_remark()),
+        ]
     }
 
-    /// What the number of doubtful labels says.
-    pub fn labels_remark(&self) -> String {
-        remark(self.labels_skipped.as_deref(), &self.labels_left_out, "the other pictures say another class")
-    }
-
-    /// What the number of outliers says.
-    pub fn outliers_remark(&self) -> String {
-        remark(self.outliers_skipped.as_deref(), &[], "like no other picture")
-    }
-
-    /// What the number of shortcuts says.
-    pub fn shortcuts_remark(&self) -> String {
-        remark(self.shortcuts_skipped.as_deref(), &self.shortcuts_left_out, "what tells the class without a look")
+    fn files_remark(&self) -> String {
+        match (self.pictures - self.files_found, self.files_found) {
+            (0, _) => String::new(),
+            (_, 0) => "files not looked at: none is there".to_owned(),
+            (missing, _) => format!("{} not there", counted(missing, "file is", "files are")),
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn a_class_of_too_few_pictures_is_left_out_and_the_others_are_judged() {
     let told: Vec<_> = found.labels.iter().map(|fault| fault.place.path.as_str()).collect();
     assert_eq!((told, &found.labels_skipped), (vec!["6.jpg"], &None));
     assert_eq!(found.labels_left_out, ["rare"]);
-    assert!(found.labels_remark().ends_with("not judged, with fewer than 5 different pictures: `rare`"));
+    assert!(found.headline()[2].2.ends_with("not judged, with fewer than 5 different pictures: `rare`"));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn labels_that_heads_can_only_guess_are_not_judged() {
     let class_names = (0..8).map(|class| class.to_string()).collect();
     let found = Audit::of(&Features { class_names, ..features(rows) }, &[], &mut |_| Ok(())).unwrap();
     assert!(found.labels.is_empty(), "{:?}", found.labels.len());
-    assert!(found.labels_remark().contains("no better than a guess"), "{}", found.labels_remark());
+    assert!(found.headline()[2].2.contains("no better than a guess"), "{}", found.headline()[2].2);
 }
 
 #[test]

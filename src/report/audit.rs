@@ -43,17 +43,7 @@ fn sections(report: &AuditReport) -> Markup {
 }
 
 fn headline(audit: &Audit) -> Markup {
-    let leaks = audit.leaks();
-    let suspicious = audit.shortcuts.iter().filter(|shortcut| shortcut.is_suspicious).count();
-    let figures = [
-        ("leaks", leaks, audit.leaks_remark()),
-        ("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split".to_owned()),
-        ("doubtful labels", audit.labels.len(), audit.labels_remark()),
-        ("outliers", audit.outliers.len(), audit.outliers_remark()),
-        ("shortcuts", suspicious, audit.shortcuts_remark()),
-        ("odd files", audit.files.len(), "unreadable, animated, tiny, …".to_owned()),
-    ];
-    cards(figures.into_iter().map(|(name, count, remark)| (name, thousands(count), remark)))
+    cards(audit.headline().into_iter().map(|(name, count, remark)| (name, thousands(count), remark)))
 }
 
 /// `title` above as many figures as are shown, and how many there are in all.

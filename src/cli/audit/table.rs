@@ -30,23 +30,7 @@ pub fn write(audit: &Audit, data: &str, most: usize, file: &mut dyn Write) -> Re
 }
 
 fn headline(audit: &Audit, file: &mut dyn Write) -> Result<()> {
-    let leaks = audit.leaks();
-    let suspicious = audit.shortcuts.iter().filter(|shortcut| shortcut.is_suspicious).count();
-    let missing = audit.pictures - audit.files_found;
-    let files = match (missing, audit.files_found) {
-        (0, _) => String::new(),
-        (_, 0) => "files not looked at: none is there".to_owned(),
-        _ => format!("{} not there", counted(missing, "file is", "files are")),
-    };
-    let lines = [
-        ("leaks", leaks, audit.leaks_remark()),
-        ("duplicates", audit.duplicates.len() - leaks, "one picture twice in a split".to_owned()),
-        ("doubtful labels", audit.labels.len(), audit.labels_remark()),
-        ("outliers", audit.outliers.len(), audit.outliers_remark()),
-        ("shortcuts", suspicious, audit.shortcuts_remark()),
-        ("odd files", audit.files.len(), files),
-    ];
-    for (name, count, remark) in lines {
+    for (name, count, remark) in audit.headline() {
         let line = format!(" {name:<16}  {:>6}  {}", thousands(count), printable(&remark));
         writeln!(file, "{}", line.trim_end())?;
     }
