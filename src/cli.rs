@@ -19,6 +19,7 @@ mod weights;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
@@ -26,9 +27,10 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::interrupt::{self, Interrupted};
+use crate::kernel;
+use crate::output::{self, Existing};
 use crate::terminal::{self, Terminal};
 use crate::weights::hub::{Hub, Unavailable};
-use crate::{kernel, output};
 
 /// Classify photographs, extract features and train classifiers with Xception
 #[derive(Debug, Parser)]
@@ -87,6 +89,17 @@ struct Context {
     device: Device,
     hub: Hub,
     terminal: Terminal,
+}
+
+impl Context {
+    /// Writes a page into a folder that is made if it is not there, and says what to do with it.
+    fn write_page(&self, folder: &Path, name: &str, existing: Existing, html: &str) -> Result<()> {
+        let path = folder.join(name);
+        output::make_folder(folder)?;
+        output::write_atomically(&path, existing, html.as_bytes())?;
+        self.terminal.note(format_args!("{}: open it in a browser", path.display()));
+        Ok(())
+    }
 }
 
 /// How a command that did not fail ended; the numbers are the program's exit status.

@@ -39,7 +39,7 @@ pub fn write_atomically_with(
     existing: Existing,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    refuse_unwritable(path, existing)?;
+    refuse_misplaced(path, existing)?;
     let cannot = || format!("{}: cannot be written", path.display());
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = folder_of(&target);
@@ -122,14 +122,18 @@ fn named_or_here(folder: &Path) -> &Path {
 /// # Errors
 /// Names the file and the remedy.
 pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
-    let name = path.display();
+    refuse_misplaced(path, existing)?;
+    try_writing_in(folder_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// The part of [`refuse_unwritable`] that writes nothing.
+fn refuse_misplaced(path: &Path, existing: Existing) -> Result<()> {
     let folder = folder_of(path);
     if !folder.is_dir() {
-        bail!("{name}: no such folder as {}; make it first", folder.display());
+        bail!("{}: no such folder as {}; make it first", path.display(), folder.display());
     }
-    refuse_existing(path, existing)?;
-    try_writing_in(folder_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())))
-        .with_context(|| format!("{name}: cannot be written"))
+    refuse_existing(path, existing)
 }
 
 /// The part of [`refuse_unwritable`] that looks at the file itself.

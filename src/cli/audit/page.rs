@@ -26,12 +26,7 @@ pub fn output(folder: &Path, existing: Existing, data: &Path) -> Result<PathBuf>
 pub fn write(folder: Option<&Path>, existing: Existing, data: &str, audit: &Audit, context: &Context) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
     let thumbnails = thumbnails(audit)?;
-    output::make_folder(folder)?;
-    let path = folder.join(PAGE);
-    let html = AuditReport { data, audit, thumbnails: &thumbnails }.html();
-    output::write_atomically(&path, existing, html.as_bytes())?;
-    context.terminal.note(format_args!("{}: open it in a browser", path.display()));
-    Ok(())
+    context.write_page(folder, PAGE, existing, &AuditReport { data, audit, thumbnails: &thumbnails }.html())
 }
 
 /// The pictures that a page shows of an audit, by their paths; one that cannot be read is left out.

@@ -37,13 +37,13 @@ pub fn outputs(evaluate: &Evaluate, existing: Existing) -> Result<Vec<PathBuf>> 
     Ok(outputs)
 }
 
-/// The learning curves that a run has left beside its model: names and contents.
-fn curves(evaluate: &Evaluate) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+/// The learning curves that a run has left beside its model: names and paths.
+fn curves(evaluate: &Evaluate) -> impl Iterator<Item = (&'static str, PathBuf)> {
     let model = evaluate.classifier.file();
     let folder = model.is_file().then(|| model.with_file_name(""));
     let run = folder.filter(|folder| Run::is_at(folder));
-    let read = move |name: &'static str| Some((name, std::fs::read(run.as_ref()?.join(name)).ok()?));
-    CURVES.into_iter().filter_map(read)
+    let place = move |name: &'static str| Some((name, run.as_ref()?.join(name)));
+    CURVES.into_iter().filter_map(place).filter(|(_, path)| path.is_file())
 }
 
 /// Writes the page and the charts, those that were asked for.
@@ -57,8 +57,10 @@ pub fn write(
     if let Some(folder) = &evaluate.plots {
         output::make_folder(folder)?;
         write_charts(folder, existing, report.evaluation, context)?;
-        curves(evaluate)
-            .try_for_each(|(name, bytes)| output::write_atomically(&folder.join(name), existing, &bytes))?;
+        for (name, path) in curves(evaluate) {
+            let Ok(bytes) = std::fs::read(path) else { continue };
+            output::write_atomically(&folder.join(name), existing, &bytes)?;
+        }
         context.terminal.note(format_args!("{}: the charts are in there", folder.display()));
     }
     let Some(folder) = &evaluate.report else { return Ok(()) };
@@ -66,7 +68,7 @@ pub fn write(
     let evaluation = Evaluation::new(&report.evaluation.class_names, answers.iter().copied(), MISTAKES)?;
     let thumbnails = thumbnails(evaluate, &evaluation, context)?;
     let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
-    let curves = curves(evaluate).next().and_then(|(_, svg)| String::from_utf8(svg).ok());
+    let curves = curves(evaluate).next().and_then(|(_, svg)| std::fs::read_to_string(svg).ok());
     let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, context)).transpose()?;
     let page = report::Report {
         model: report.model,
@@ -80,11 +82,7 @@ pub fn write(
         rejection: report.rejection.as_ref(),
         audit: audit.as_ref().map(|(audit, thumbnails)| AuditReport { data: &report.data, audit, thumbnails }),
     };
-    let path = folder.join(PAGE);
-    output::make_folder(folder)?;
-    output::write_atomically(&path, existing, page.html().as_bytes())?;
-    context.terminal.note(format_args!("{}: open it in a browser", path.display()));
-    Ok(())
+    context.write_page(folder, PAGE, existing, &page.html())
 }
 
 fn write_charts(folder: &Path, existing: Existing, evaluation: &Evaluation, context: &Context) -> Result<()> {
