@@ -12,6 +12,8 @@ pub use reliability::{ReliabilityBin, expected_calibration_error, reliability};
 
 /// Temperatures that [`fit_temperature`] may find: what lies beyond says that there are too few examples.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
+/// Of the prior over ln T.
+const DEVIATION: f64 = 1.5;
 /// Steps of the search; halving alone would bring the bracket below a float's last digit.
 const STEPS: usize = 60;
 
@@ -38,6 +40,30 @@ impl Logits {
         }
         self.truths.extend_from_slice(truths);
         Ok(())
+    }
+
+    /// Takes in rows of logits, [1] or [K], with the class of each.
+    pub fn extend<'a>(&mut self, rows: impl Iterator<Item = (&'a [f64], usize)>) {
+        for (row, truth) in rows {
+            self.values.extend((row.len() == 1).then_some(0.0));
+            self.values.extend_from_slice(row);
+            self.truths.push(truth);
+        }
+    }
+
+    /// The first `count` rows.
+    pub fn first(&self, count: usize) -> Self {
+        self.select(|row| row < count)
+    }
+
+    /// Mean log loss at a temperature, in nats; 0 without rows.
+    pub fn log_loss(&self, temperature: f64) -> f64 {
+        let loss = |(row, truth): (&[f64], usize)| {
+            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = row.iter().map(|logit| ((logit - largest) / temperature).exp()).sum();
+            sum.ln() - (row[truth] - largest) / temperature
+        };
+        self.rows().map(loss).sum::<f64>() / self.truths.len().max(1) as f64
     }
 
     /// The classes.
@@ -115,6 +141,25 @@ pub fn fit_temperature(logits: &Logits) -> f64 {
         inverse = next;
     }
     1.0 / inverse
+}
+
+/// [`fit_temperature`] with each row counting `weight`, under a prior that keeps it
+/// near 1 where the rows are few or all right: the logarithm of the temperature is taken for normally distributed
+/// with a standard deviation of [`DEVIATION`].
+pub fn steadied_temperature(logits: &Logits, weight: f64) -> f64 {
+    // In u = −ln T the derivative of weight · loss + u² / 2σ².
+    let slope = |u: f64| weight * u.exp() * logits.derivatives(u.exp())[0] + u / (DEVIATION * DEVIATION);
+    let [mut low, mut high] = TEMPERATURES.map(|temperature| -temperature.ln());
+    std::mem::swap(&mut low, &mut high);
+    for _ in 0..STEPS {
+        let middle = 0.5 * (low + high);
+        if slope(middle) > 0.0 {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    (-0.5 * (low + high)).exp()
 }
 
 #[cfg(test)]

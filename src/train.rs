@@ -7,9 +7,11 @@
 
 mod boundary;
 mod checkpoint;
+pub mod cross_validation;
 mod data;
 mod fit;
 mod history;
+pub mod logistic;
 mod loss;
 mod model;
 mod optimizer;

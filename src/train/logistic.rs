@@ -1,0 +1,285 @@
+//! Logistic regression with an L2 penalty, solved to its optimum by L-BFGS.
+//!
+//! Minimises ½ ‖W‖² + C Σ wᵢ · cross-entropy(W xᵢ + b, yᵢ), scikit-learn's `LogisticRegression`; the bias is not
+//! penalised. Two classes share one output (a sigmoid), more are a softmax. Several models that differ only in the
+//! rows they are trained on, such as those of a cross-validation, are solved together: one matrix product then
+//! serves all of them, and as their curvatures are alike, one L-BFGS history does too.
+
+use std::cell::RefCell;
+
+use anyhow::{Context, Result, bail};
+use argmin::core::{CostFunction, Error, Executor, Gradient};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
+use candle_core::{Device, Tensor};
+
+/// Rows whose products are computed at once.
+const CHUNK: usize = 1024;
+/// Steps that L-BFGS remembers.
+const MEMORY: usize = 10;
+const MAX_ITERATIONS: u64 = 300;
+/// The solver stops where the gradient of the mean loss is this short, or the loss falls by no more than the second.
+const GRADIENT_TOLERANCE: f64 = 1e-5;
+const COST_TOLERANCE: f64 = 1e-10;
+
+/// Feature rows moved and scaled for the solver: the mean is 0, and the mean squared length 1.
+pub struct Design {
+    chunks: Vec<Tensor>,
+    mean: Vec<f64>,
+    scale: f64,
+    /// Whether each row was brought to length 1 before.
+    unit_length: bool,
+    length: usize,
+}
+
+impl Design {
+    /// # Errors
+    /// If there are no rows, or no memory for them.
+    pub fn new(rows: &[&[f32]], unit_length: bool) -> Result<Self> {
+        let length = rows.first().context("no rows to train on")?.len();
+        let scaled = |row: &[f32]| {
+            let factor = if unit_length { 1.0 / norm(row).max(f64::MIN_POSITIVE) } else { 1.0 };
+            row.iter().map(move |value| f64::from(*value) * factor).collect::<Vec<f64>>()
+        };
+        let mut mean = vec![0.0; length];
+        for row in rows {
+            mean.iter_mut().zip(scaled(row)).for_each(|(sum, value)| *sum += value);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= rows.len() as f64);
+        let squares = |row: &[f32]| scaled(row).iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+        let spread = (rows.iter().map(|row| squares(row)).sum::<f64>() / rows.len() as f64).sqrt();
+        // Rows that are all the same tell nothing apart, at any scale.
+        let scale = if spread > 0.0 { 1.0 / spread } else { 1.0 };
+        let chunk = |rows: &[&[f32]]| {
+            let values = rows.iter().flat_map(|row| scaled(row).into_iter().zip(&mean).map(|(x, m)| (x - m) * scale));
+            Tensor::from_vec(values.collect::<Vec<f64>>(), (rows.len(), length), &Device::Cpu)
+        };
+        let chunks = rows.chunks(CHUNK).map(chunk).collect::<candle_core::Result<_>>()?;
+        Ok(Self { chunks, mean, scale, unit_length, length })
+    }
+
+    /// Logits of every row under one model, [N,O].
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn logits(&self, model: &Linear) -> Result<Vec<Vec<f64>>> {
+        let outputs = model.bias.len();
+        let kernel = Tensor::from_slice(&model.kernel, (self.length, outputs), &Device::Cpu)?;
+        let bias = Tensor::from_slice(&model.bias, outputs, &Device::Cpu)?;
+        let mut rows = Vec::new();
+        for chunk in &self.chunks {
+            rows.extend(chunk.matmul(&kernel)?.broadcast_add(&bias)?.to_vec2::<f64>()?);
+        }
+        Ok(rows)
+    }
+
+    /// The model for rows as they were before they were moved and scaled (though of length 1, if they were brought
+    /// to it).
+    pub fn unscaled(&self, model: &Linear) -> Linear {
+        let outputs = model.bias.len();
+        let kernel: Vec<f64> = model.kernel.iter().map(|weight| weight * self.scale).collect();
+        let mut bias = model.bias.clone();
+        for (weights, mean) in kernel.chunks_exact(outputs).zip(&self.mean) {
+            bias.iter_mut().zip(weights).for_each(|(bias, weight)| *bias -= weight * mean);
+        }
+        Linear { kernel, bias }
+    }
+
+    pub fn has_unit_length(&self) -> bool {
+        self.unit_length
+    }
+}
+
+fn norm(row: &[f32]) -> f64 {
+    row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// A linear classifier: logits are x · kernel + bias.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// [D,O], row-major.
+    pub kernel: Vec<f64>,
+    /// [O]
+    pub bias: Vec<f64>,
+}
+
+/// What the models are trained on.
+pub struct Problem<'a> {
+    pub design: &'a Design,
+    /// The class of each row.
+    pub classes: &'a [usize],
+    /// K
+    pub class_count: usize,
+    /// For each model the weight of each row; 0 leaves it out.
+    pub weights: &'a [Vec<f64>],
+}
+
+impl Problem<'_> {
+    /// Outputs of one model.
+    fn outputs(&self) -> usize {
+        outputs(self.class_count)
+    }
+
+    /// Solves every model at `strength`, the C of the objective, from `start` on if there is one.
+    ///
+    /// # Errors
+    /// If a tensor operation fails, or `check` does: it is asked at every step.
+    pub fn solve(
+        &self,
+        strength: f64,
+        start: Option<Vec<Linear>>,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<Vec<Linear>> {
+        let columns = self.weights.len() * self.outputs();
+        let start = start.map_or_else(|| vec![0.0; (self.design.length + 1) * columns], |start| self.join(&start));
+        let objective =
+            Objective { problem: self, strength, check, last: RefCell::default(), best: RefCell::default() };
+        let search = MoreThuenteLineSearch::new();
+        let solver =
+            LBFGS::new(search, MEMORY).with_tolerance_grad(GRADIENT_TOLERANCE)?.with_tolerance_cost(COST_TOLERANCE)?;
+        let run = Executor::new(&objective, solver)
+            .configure(|state| state.param(start).max_iters(MAX_ITERATIONS))
+            .run()
+            .map(drop);
+        check()?;
+        match (run, objective.best.into_inner()) {
+            // Near the optimum a line search may find no lower point: then the lowest so far is the answer.
+            (_, Some((cost, parameters))) if cost.is_finite() => Ok(self.split(&parameters)),
+            (Err(error), _) => Err(error),
+            _ => bail!("the loss of the head is no number; extract the features again"),
+        }
+    }
+
+    /// Models as the solver's parameters: [D+1, models · O], the biases last.
+    fn join(&self, models: &[Linear]) -> Vec<f64> {
+        let outputs = self.outputs();
+        let rows = (0..self.design.length)
+            .flat_map(|row| models.iter().flat_map(move |model| &model.kernel[row * outputs..][..outputs]));
+        rows.chain(models.iter().flat_map(|model| &model.bias)).copied().collect()
+    }
+
+    fn split(&self, parameters: &[f64]) -> Vec<Linear> {
+        let (outputs, columns) = (self.outputs(), self.weights.len() * self.outputs());
+        let (kernel, bias) = parameters.split_at(self.design.length * columns);
+        let model = |index: usize| Linear {
+            kernel: kernel.chunks_exact(columns).flat_map(|row| &row[index * outputs..][..outputs]).copied().collect(),
+            bias: bias[index * outputs..][..outputs].to_vec(),
+        };
+        (0..self.weights.len()).map(model).collect()
+    }
+
+    /// The objective of all models together, over their total weight, and its gradient.
+    fn evaluate(&self, parameters: &[f64], strength: f64) -> Result<Point> {
+        let (length, columns) = (self.design.length, self.weights.len() * self.outputs());
+        let (kernel, bias) = parameters.split_at(length * columns);
+        let total: f64 = self.weights.iter().flatten().sum::<f64>().max(f64::MIN_POSITIVE);
+        let kernel = Tensor::from_slice(kernel, (length, columns), &Device::Cpu)?;
+        let (mut cost, mut gradient) = (0.0, (&kernel / (strength * total))?);
+        let mut bias_gradient = vec![0.0; columns];
+        let mut first = 0;
+        for chunk in &self.design.chunks {
+            let mut logits = chunk.matmul(&kernel)?.flatten_all()?.to_vec1::<f64>()?;
+            for (row, logits) in logits.chunks_exact_mut(columns).enumerate() {
+                logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+                cost += self.differentiate(first + row, logits) / total;
+                logits.iter_mut().for_each(|derivative| *derivative /= total);
+                bias_gradient.iter_mut().zip(&*logits).for_each(|(sum, derivative)| *sum += derivative);
+            }
+            let rows = chunk.dim(0)?;
+            first += rows;
+            let derivatives = Tensor::from_vec(logits, (rows, columns), &Device::Cpu)?;
+            gradient = (gradient + chunk.t()?.matmul(&derivatives)?)?;
+        }
+        let squares: f64 = parameters[..length * columns].iter().map(|weight| weight * weight).sum();
+        cost += 0.5 * squares / (strength * total);
+        let mut gradient = gradient.flatten_all()?.to_vec1::<f64>()?;
+        gradient.extend(bias_gradient);
+        Ok(Point { parameters: parameters.to_vec(), cost, gradient })
+    }
+
+    /// The weighted loss of one row under all models; each of its `logits` becomes the loss's derivative by it.
+    fn differentiate(&self, row: usize, logits: &mut [f64]) -> f64 {
+        let (class, mut cost) = (self.classes[row], 0.0);
+        for (logits, weights) in logits.chunks_exact_mut(self.outputs()).zip(self.weights) {
+            let weight = weights[row];
+            if weight == 0.0 {
+                logits.fill(0.0);
+            } else if let [logit] = logits {
+                let towards = if class == 1 { *logit } else { -*logit };
+                cost += weight * (-towards).max(0.0) + weight * (-towards.abs()).exp().ln_1p();
+                let wrong = 1.0 / (1.0 + towards.exp());
+                *logit = weight * if class == 1 { -wrong } else { wrong };
+            } else {
+                let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let own = logits[class] - largest;
+                logits.iter_mut().for_each(|logit| *logit = (*logit - largest).exp());
+                let sum: f64 = logits.iter().sum();
+                cost += weight * (sum.ln() - own);
+                logits.iter_mut().for_each(|share| *share *= weight / sum);
+                logits[class] -= weight;
+            }
+        }
+        cost
+    }
+}
+
+/// Outputs of a classifier of this many classes: a sigmoid tells two apart.
+pub fn outputs(class_count: usize) -> usize {
+    if class_count == 2 { 1 } else { class_count }
+}
+
+/// The objective at one point.
+struct Point {
+    parameters: Vec<f64>,
+    cost: f64,
+    gradient: Vec<f64>,
+}
+
+/// The problem as argmin asks for it: cost and gradient by turns, of the same point.
+struct Objective<'a> {
+    problem: &'a Problem<'a>,
+    strength: f64,
+    check: &'a dyn Fn() -> Result<()>,
+    last: RefCell<Option<Point>>,
+    /// The lowest cost so far, and where.
+    best: RefCell<Option<(f64, Vec<f64>)>>,
+}
+
+impl Objective<'_> {
+    /// Evaluates at `parameters`, unless that was the last point; `of` takes what is asked for.
+    fn at<T>(&self, parameters: &[f64], of: impl Fn(&Point) -> T) -> Result<T> {
+        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.parameters == parameters) {
+            return Ok(of(last));
+        }
+        (self.check)()?;
+        let point = self.problem.evaluate(parameters, self.strength)?;
+        let value = of(&point);
+        let is_better = self.best.borrow().as_ref().is_none_or(|(cost, _)| point.cost < *cost);
+        if is_better {
+            *self.best.borrow_mut() = Some((point.cost, point.parameters.clone()));
+        }
+        *self.last.borrow_mut() = Some(point);
+        Ok(value)
+    }
+}
+
+impl CostFunction for &Objective<'_> {
+    type Param = Vec<f64>;
+    type Output = f64;
+
+    fn cost(&self, parameters: &Vec<f64>) -> Result<f64, Error> {
+        self.at(parameters, |point| point.cost)
+    }
+}
+
+impl Gradient for &Objective<'_> {
+    type Param = Vec<f64>;
+    type Gradient = Vec<f64>;
+
+    fn gradient(&self, parameters: &Vec<f64>) -> Result<Vec<f64>, Error> {
+        self.at(parameters, |point| point.gradient.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;
