@@ -73,7 +73,7 @@ impl Convert {
         self.describe(&mut checkpoint)?;
         let Checkpoint { mut tensors, mut metadata, .. } = checkpoint;
         if tensors.keys().any(|name| !is_head_tensor(name)) {
-            tensors = weights::rounded(tensors, self.precision);
+            tensors = weights::rounded(tensors, self.precision).with_context(|| self.input.display().to_string())?;
             metadata.backbone = Some(weights::backbone_digest(&tensors));
         }
         weights::write(&self.output, existing, &tensors, &metadata, self.precision)?;

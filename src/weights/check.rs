@@ -1,5 +1,5 @@
 //! The strictness that all readers of weights share: every tensor of the architecture is there,
-//! has its shape, and nothing else is, save a head whose layers fit together.
+//! has its shape and finite values, and nothing else is, save a head whose layers fit together.
 //!
 //! A head is `head.0`, `head.1`, … (hidden dense layers) and `fc` (the classifier), each a
 //! `weight` of [units, inputs] and a `bias` of [units]; beside it may stand what tells unknown pictures apart.
@@ -7,43 +7,55 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
 
-use super::{Tensors, ood};
+use super::{RawTensor, Tensors, ood};
 use crate::architecture::{self, FEATURES};
 
 /// Elements of a head's largest tensor; 65,536 classes on the features are at the limit.
 pub(super) const MAX_HEAD_ELEMENTS: usize = 1 << 27;
 /// Names that an error lists before it only counts.
 const LISTED: usize = 5;
+/// Smallest running variance: rounding may leave one a little below 0, and with timm's epsilon of 1e-5 the sum stays
+/// positive.
+const LEAST_VARIANCE: f32 = -1e-6;
+const DAMAGED: &str = "the file is damaged, or the training that made it diverged: download it or train it again";
 
 /// Checks that the tensors are an Xception, with or without a head.
 ///
 /// # Errors
 ///
-/// A missing, unexpected or misshapen tensor, by name; a head whose layers do not fit.
+/// A missing, unexpected or misshapen tensor, by name; a head whose layers do not fit; a value that is not finite, or
+/// a negative variance.
 pub fn check(tensors: &Tensors) -> Result<()> {
     check_shapes(shapes(tensors))?;
-    check_lengths(tensors)
+    check_values(tensors)
 }
 
 /// Checks that the tensors are a head and nothing else.
 ///
 /// # Errors
 ///
-/// A missing, unexpected or misshapen tensor, by name.
+/// As [`check`].
 pub fn check_head_alone(tensors: &Tensors) -> Result<()> {
     let mut rest = shapes(tensors).collect();
     check_head(&mut rest)?;
     refuse(rest)?;
-    check_lengths(tensors)
+    check_values(tensors)
 }
 
 fn shapes(tensors: &Tensors) -> impl Iterator<Item = (&str, &[usize])> {
     tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
 }
 
-fn check_lengths(tensors: &Tensors) -> Result<()> {
-    for (name, tensor) in tensors {
+/// Checks that every tensor holds as many values as its shape needs, and that they make sense. The 16-bit floats of a
+/// file inside the binary are passed over: a test has looked at them.
+///
+/// # Errors
+///
+/// Names the first tensor that does not pass.
+pub(super) fn check_values(tensors: &Tensors) -> Result<()> {
+    let check = |(name, tensor): (&String, &RawTensor)| {
         let expected: usize = tensor.shape.iter().product();
         let found = tensor.data.len();
         ensure!(
@@ -51,8 +63,25 @@ fn check_lengths(tensors: &Tensors) -> Result<()> {
             "tensor `{name}` holds {found} values, its shape {:?} needs {expected}",
             tensor.shape
         );
+        let floats = tensor.data.as_floats().unwrap_or_default();
+        check_numbers(&format!("tensor `{name}`"), floats, name.ends_with(".running_var"))
+    };
+    tensors.par_iter().map(check).find_map_first(Result::err).map_or(Ok(()), Err)
+}
+
+/// Checks that every value is finite and no variance negative; `place` names them in the message.
+pub(super) fn check_numbers(place: &str, values: &[f32], are_variances: bool) -> Result<()> {
+    let least = if are_variances { LEAST_VARIANCE } else { f32::MIN };
+    // NaN compares with nothing. A block at a time, without a branch for each value, keeps pace with the memory.
+    let makes_sense = |value: &f32| *value >= least && *value <= f32::MAX;
+    let passes = |block: &&[f32]| block.iter().fold(true, |all, value| all & makes_sense(value));
+    let fault = values.chunks(1024).find(|block| !passes(block));
+    match fault.and_then(|block| block.iter().find(|value| !makes_sense(value))) {
+        None => Ok(()),
+        Some(value) if value.is_nan() => bail!("{place} holds NaN; {DAMAGED}"),
+        Some(value) if value.is_infinite() => bail!("{place} holds infinity; {DAMAGED}"),
+        Some(value) => bail!("{place} holds a negative variance ({value}); {DAMAGED}"),
     }
-    Ok(())
 }
 
 /// [`check`] for tensors whose data is not read yet.

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::check::{check, check_head_alone};
+use super::check::{check, check_head_alone, check_values};
 use super::values::widen;
 use super::{
     Checkpoint, HeadMetadata, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter,
@@ -93,7 +93,7 @@ where
 /// Writes `tensors` to `path`, whole or not at all.
 ///
 /// # Errors
-/// Names the file if it cannot be written.
+/// Names the file if it cannot be written, and a tensor with a value that is not finite or too large for the precision.
 pub fn write(
     path: &Path,
     existing: Existing,
@@ -105,6 +105,8 @@ pub fn write(
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
     };
+    let checked = check_values(tensors).and_then(|()| check_range(tensors, precision));
+    checked.with_context(|| format!("{}: not written", path.display()))?;
     let encoded: Vec<(&String, &RawTensor, Vec<u8>)> =
         tensors.par_iter().map(|(name, tensor)| (name, tensor, encode(&tensor.data.floats(), precision))).collect();
     let mut views = Vec::with_capacity(encoded.len());
@@ -117,6 +119,19 @@ pub fn write(
     write_atomically(path, existing, &bytes)
 }
 
+/// Passes if no value becomes infinite by being rounded.
+fn check_range(tensors: &Tensors, precision: Precision) -> Result<()> {
+    let largest = match precision {
+        Precision::F32 => return Ok(()),
+        Precision::F16 => f16::MAX.to_f32(),
+    };
+    for (name, tensor) in tensors {
+        let found = tensor.data.floats().iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        ensure!(found <= largest, "tensor `{name}` holds ±{found}, f16 reaches {largest}; store it as f32");
+    }
+    Ok(())
+}
+
 fn encode(data: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
         Precision::F32 => data.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -125,7 +140,11 @@ fn encode(data: &[f32], precision: Precision) -> Vec<u8> {
 }
 
 /// The tensors as they will be read from a file of this precision.
-pub fn rounded(mut tensors: Tensors, precision: Precision) -> Tensors {
+///
+/// # Errors
+/// Names a tensor with a value that is too large for the precision.
+pub fn rounded(mut tensors: Tensors, precision: Precision) -> Result<Tensors> {
+    check_range(&tensors, precision)?;
     if precision == Precision::F16 {
         tensors.par_iter_mut().for_each(|(_, tensor)| {
             let mut floats = tensor.data.floats().into_owned();
@@ -133,5 +152,5 @@ pub fn rounded(mut tensors: Tensors, precision: Precision) -> Tensors {
             tensor.data = floats.into();
         });
     }
-    tensors
+    Ok(tensors)
 }

@@ -46,6 +46,14 @@ impl Values {
         }
     }
 
+    /// All values, if they are stored as float32.
+    pub fn as_floats(&self) -> Option<&[f32]> {
+        match &self.0 {
+            Stored::Floats(floats) => Some(floats),
+            Stored::Halves(_) => None,
+        }
+    }
+
     /// The values from `start` on, as many as `out` takes.
     ///
     /// # Panics

@@ -53,3 +53,28 @@ fn the_check_names_what_does_not_fit_in_a_head() {
     let error = check(&Tensors::from([("x.weight".to_owned(), tensor(&[1]))])).err().unwrap().to_string();
     assert_eq!(error, "not an Xception: 234 of its 234 tensors are missing; found 1: tensor `x.weight`");
 }
+
+#[test]
+fn a_value_that_is_not_finite_and_a_negative_variance_are_named() {
+    for (name, value, expected) in [
+        ("bn1.weight", f32::NAN, Some("NaN")),
+        ("conv2.weight", f32::INFINITY, Some("infinity")),
+        ("fc.bias", f32::NEG_INFINITY, Some("infinity")),
+        ("ood.means", f32::NAN, Some("NaN")),
+        ("bn3.running_var", -0.25, Some("a negative variance (-0.25)")),
+        // Rounding.
+        ("bn3.running_var", -1e-8, None),
+        ("bn3.running_mean", -0.25, None),
+        ("conv2.weight", f32::MAX, None),
+    ] {
+        let mut tensors = with_head();
+        let tensor = tensors.get_mut(name).unwrap();
+        let mut values = tensor.data.floats().into_owned();
+        *values.last_mut().unwrap() = value;
+        tensor.data = values.into();
+        let error = check(&tensors).err().map(|error| error.to_string());
+        let start = expected.map(|expected| format!("tensor `{name}` holds {expected}; the file is damaged"));
+        assert_eq!(error.is_some(), expected.is_some(), "{error:?}");
+        assert!(error.unwrap_or_default().starts_with(&start.unwrap_or_default()));
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 use xcept::architecture::{self, TensorSpec};
 use xcept::weights::{Imported, RawTensor, keras};
 
-use crate::fixture::{Fixture, error_of, sampled};
+use crate::fixture::{Fixture, error_of, of_kind, sampled};
 
 fn read_keras(name: &str) -> Imported {
     keras::read(&Fixture::unpack(name).path).map_err(|error| format!("{error:#}")).unwrap()
@@ -51,7 +51,8 @@ fn assert_formula(imported: &Imported, head: &[usize]) {
 fn assert_tensor(name: &str, tensor: &RawTensor, shape: &[usize], number: usize, depthwise: bool) {
     assert_eq!(tensor.shape, shape, "{name}");
     let floats = tensor.data.floats();
-    let is_wrong = |&index: &usize| floats[index] != keras_formula(keras_index(index, shape, depthwise), number);
+    let formula = |index| keras_formula(keras_index(index, shape, depthwise), number);
+    let is_wrong = |&index: &usize| floats[index] != of_kind(name, formula(index));
     assert_eq!(sampled(tensor).find(is_wrong), None, "{name}");
 }
 

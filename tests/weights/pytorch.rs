@@ -3,7 +3,7 @@
 use xcept::architecture;
 use xcept::weights::pytorch;
 
-use crate::fixture::{Fixture, error_of, sampled};
+use crate::fixture::{Fixture, error_of, of_kind, sampled};
 
 /// `make.py`'s value at `index` of a PyTorch tensor.
 fn torch_formula(index: usize, number: usize) -> f32 {
@@ -19,7 +19,7 @@ fn pytorch_checkpoints_give_timms_tensors_whatever_their_wrapping_layout_and_typ
         assert_eq!(imported.tensors.len(), architecture::tensors().len() + 2);
         for (number, (tensor, values)) in imported.tensors.iter().enumerate() {
             let floats = values.data.floats();
-            let wrong = sampled(values).find(|&index| floats[index] != torch_formula(index, number));
+            let wrong = sampled(values).find(|&index| floats[index] != of_kind(tensor, torch_formula(index, number)));
             assert_eq!(wrong, None, "{name}: {tensor}");
         }
         assert_eq!(imported.tensors["fc.weight"].shape, [5, architecture::FEATURES]);

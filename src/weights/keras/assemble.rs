@@ -12,6 +12,7 @@ use hdf5_reader::Dataset;
 use super::hdf5;
 use super::stored::StoredLayer;
 use crate::architecture::{self, FEATURES, Operation, TensorSpec};
+use crate::weights::check::check_numbers;
 use crate::weights::{RawTensor, Tensors};
 
 /// What a layer is, told from its variables.
@@ -178,6 +179,7 @@ fn keras_shape(spec: &TensorSpec) -> Vec<usize> {
 fn read(spec: &TensorSpec, dataset: &Dataset) -> Result<(String, RawTensor)> {
     let values = hdf5::values(dataset)?;
     ensure!(values.len() == spec.elements(), "{} values, expected {}", values.len(), spec.elements());
+    check_numbers(&format!("`{}`", spec.keras.1), &values, spec.keras.1 == "moving_variance")?;
     let data = match spec.shape[..] {
         [channels, _, h, w] if spec.keras.1 == "depthwise_kernel" => transposed(&values, h * w, channels),
         [o, i, 1, 1] => transposed(&values, i, o),

@@ -1,6 +1,6 @@
 """Makes keras.zip and pytorch.zip: Xceptions as Keras 3, tf.keras 2, Keras 1 and PyTorch save them.
 
-    python make.py keras      (Keras 3 on TensorFlow, h5py)
+    python make.py keras      (Keras 3 on any backend, h5py)
     python make.py pytorch    (PyTorch, timm; a process of its own, the two libraries clash)
 
 Every file is written by the library's own saving code from a model whose weights follow a formula,
@@ -36,10 +36,15 @@ OUT = os.environ.get("OUT", "/tmp/xcept-weights-fixtures")
 os.makedirs(OUT, exist_ok=True)
 
 
-def formula(shape, number):
-    """Differs from tensor to tensor and, with a period of 13, within one."""
+def formula(shape, number, variance=False):
+    """Differs from tensor to tensor and, with a period of 13, within one; a variance is not negative."""
     i = np.arange(int(np.prod(shape)), dtype=np.int64)
-    return ((7 * i % 13 - 6) / 64 + number / 4096).astype(np.float32).reshape(shape)
+    values = ((7 * i % 13 - 6) / 64 + number / 4096).astype(np.float32).reshape(shape)
+    return np.abs(values) if variance else values
+
+
+def is_variance(weight):
+    return weight.path.endswith("moving_variance")
 
 
 def table_names():
@@ -62,9 +67,9 @@ def fill(model, dense=()):
     for name in table_names():
         pair = (own[name], own[name + "_bn"]) if name else (shortcuts.pop(0), norms.pop(0))
         for layer in pair:
-            shapes = [w.shape for w in layer.weights]
-            layer.set_weights([formula(shape, number + n) for n, shape in enumerate(shapes)])
-            number += len(shapes)
+            weights = layer.weights
+            layer.set_weights([formula(w.shape, number + n, is_variance(w)) for n, w in enumerate(weights)])
+            number += len(weights)
     assert number == 234 and not shortcuts and not norms
     for layer in dense:
         shapes = [w.shape for w in layer.weights]
@@ -322,7 +327,8 @@ def make_torch():
     numbers = {name: number for number, name in enumerate(sorted(names))}
 
     def value(name, tensor):
-        return torch_formula(storage, tuple(tensor.shape), numbers[name]) if name in numbers else tensor
+        values = torch_formula(storage, tuple(tensor.shape), numbers[name]) if name in numbers else tensor
+        return values.abs() if name.endswith("running_var") else values
 
     views = {name: value(name, tensor) for name, tensor in model.state_dict().items()}
     model.load_state_dict(views)
