@@ -146,18 +146,11 @@ impl Classifier {
     /// Judgements of the pictures that could be read, all through the network at once, and the
     /// errors of the others in their places.
     fn judge(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Judgement>>> {
-        let pixels: Vec<&[f32]> = prepared.iter().filter_map(|pixels| pixels.as_deref().ok()).collect();
-        let mut judged = Vec::new();
-        if !pixels.is_empty() {
-            let features = self.extractor.forward(&pixels)?;
-            let probabilities = self.head.probabilities(&features)?.to_vec2::<f32>()?;
-            let distance = |row: &Vec<f32>| self.known.as_ref().map(|known| known.distance(row));
-            let distances: Vec<Option<f64>> = features.to_vec2::<f32>()?.iter().map(distance).collect();
-            judged.extend(probabilities.into_iter().zip(distances));
-        }
-        let mut judged = judged.into_iter().map(|(probabilities, distance)| Judgement { probabilities, distance });
-        let mut judgement = |_| judged.next().context("a picture without a judgement");
-        Ok(prepared.into_iter().map(|pixels| pixels.and_then(&mut judgement)).collect())
+        let judge = |features: Vec<f32>| {
+            let distance = self.known.as_ref().map(|known| known.distance(&features));
+            Ok(Judgement { probabilities: self.head.answer(&features)?, distance })
+        };
+        Ok(self.extractor.features(prepared)?.into_iter().map(|features| features.and_then(judge)).collect())
     }
 }
 

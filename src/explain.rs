@@ -103,7 +103,9 @@ impl Explainer {
             None => activation.as_tensor().clone(),
         };
         let features = xception::pool(&maps, self.pool)?;
-        let probabilities = self.head.probabilities(&features.detach())?.flatten_all()?.to_vec1()?;
+        let row = features.detach().flatten_all()?.to_vec1::<f32>()?;
+        xception::ensure_finite("features", &row)?;
+        let probabilities = self.head.answer(&row)?;
         let prediction = match class {
             Some(class) => Prediction { class, probability: probabilities[class] },
             None => classifier::likeliest(&probabilities, 1)[0],
@@ -134,6 +136,7 @@ fn weighted(activation: &Tensor, gradient: &Tensor) -> Result<ActivationMap> {
     let (_, height, width, _) = activation.dims4()?;
     let weights = gradient.detach().mean_keepdim((1, 2))?;
     let values = activation.broadcast_mul(&weights)?.sum(3)?.flatten_all()?.to_vec1()?;
+    xception::ensure_finite("activations", &values)?;
     Ok(ActivationMap { height, width, values })
 }
 

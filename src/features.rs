@@ -86,6 +86,13 @@ pub struct Row {
     pub values: Vec<f32>,
 }
 
+impl Row {
+    /// Whether no value is NaN or infinite.
+    fn is_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+}
+
 /// A features file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
@@ -153,10 +160,19 @@ impl Features {
     /// # Errors
     /// Names the first picture of which one is not.
     pub fn ensure_finite(&self) -> Result<()> {
-        match self.rows.iter().find(|row| !row.values.iter().all(|value| value.is_finite())) {
+        match self.rows.iter().find(|row| !row.is_finite()) {
             Some(row) => bail!("`{}` has a feature that is not a number; extract the features again", row.path),
             None => Ok(()),
         }
+    }
+
+    /// Takes out the rows whose features are not all finite; returns their pictures, each with the reason.
+    pub fn take_not_finite(&mut self) -> Vec<(String, String)> {
+        let reason = "its features hold NaN or infinity; extract the features again";
+        let taken = self.rows.iter().filter(|row| !row.is_finite()).map(|row| (row.path.clone(), reason.to_owned()));
+        let taken = taken.collect();
+        self.rows.retain(Row::is_finite);
+        taken
     }
 
     fn checked(self) -> Result<Self> {

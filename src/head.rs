@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
 use crate::weights::{RawTensor, Tensors, is_head_tensor};
+use crate::xception::ensure_finite;
 
 #[derive(Debug)]
 pub struct Head {
@@ -112,6 +113,22 @@ impl Head {
             x = x.matmul(&layer.kernel)?.broadcast_add(&layer.bias)?;
         }
         Ok(x)
+    }
+
+    /// Class probabilities of one picture.
+    ///
+    /// Shapes: `features` [2048], result [K].
+    ///
+    /// # Errors
+    /// If the logits are not finite, or the features have another length than the head expects.
+    pub fn answer(&self, features: &[f32]) -> Result<Vec<f32>> {
+        let device = self.layers[0].kernel.device();
+        let features = Tensor::from_slice(features, (1, features.len()), device)?;
+        // The sigmoid of infinity is 1.
+        ensure_finite("logits", &self.forward(&features, Ok)?.flatten_all()?.to_vec1::<f32>()?)?;
+        let probabilities = self.probabilities(&features)?.flatten_all()?.to_vec1::<f32>()?;
+        ensure_finite("probabilities", &probabilities)?;
+        Ok(probabilities)
     }
 
     /// Class probabilities.

@@ -14,7 +14,7 @@ use crate::engine::{Engine, Workspace};
 use crate::image::{self, Augmentation, Preprocessing};
 use crate::kernel::isa::Isa;
 use crate::weights::{Checkpoint, Pool};
-use crate::xception::{self, Xception};
+use crate::xception::{self, Xception, ensure_finite};
 
 /// Pictures that go through the network at once unless told otherwise: one for each thread, twice.
 pub fn batch_size() -> usize {
@@ -93,6 +93,23 @@ impl FeatureExtractor {
     pub fn prepare_augmented(&self, bytes: &[u8], augment: &Augmentation, random: &mut ChaCha8Rng) -> Result<Vec<f32>> {
         let picture = image::decode(bytes, self.preprocessing.needed_side())?;
         Ok(self.preprocessing.normalise(&augment.apply(&picture, &self.preprocessing, random)))
+    }
+
+    /// Features of the pictures that could be prepared, flattened, all through the network at once; the errors of the
+    /// others stay in their places, and a picture whose features are not finite gets one.
+    ///
+    /// # Errors
+    /// If the network refuses its input.
+    pub fn features(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Vec<f32>>>> {
+        let pixels: Vec<&[f32]> = prepared.iter().flatten().map(Vec::as_slice).collect();
+        let rows = if pixels.is_empty() { Vec::new() } else { self.forward(&pixels)?.flatten_from(1)?.to_vec2()? };
+        let mut rows = rows.into_iter();
+        let mut row = |_| {
+            let row: Vec<f32> = rows.next().context("a picture without features")?;
+            ensure_finite("features", &row)?;
+            Ok(row)
+        };
+        Ok(prepared.into_iter().map(|pixels| pixels.and_then(&mut row)).collect())
     }
 
     /// Features of pictures prepared by [`Self::prepare`], all through the network at once.

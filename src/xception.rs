@@ -19,6 +19,16 @@ use crate::op::{Backend, Tape};
 use crate::weights::{Checkpoint, Pool};
 use layers::{Convolution, Relus};
 
+/// Passes if all that was computed for a picture is finite; `what` it is stands in the message.
+///
+/// # Errors
+/// Says what is not, without the path: the picture's result names it.
+pub fn ensure_finite(what: &str, values: &[f32]) -> Result<()> {
+    let is_finite = values.iter().all(|value| value.is_finite());
+    ensure!(is_finite, "its {what} hold NaN or infinity; check the model with `xcept weights verify`");
+    Ok(())
+}
+
 /// The network without its classifier, or a run of its blocks.
 #[derive(Debug)]
 pub struct Xception {

@@ -54,11 +54,8 @@ impl DataArguments {
         overwrite: bool,
         context: &Context,
     ) -> Result<(Features, Vec<(String, String)>)> {
-        let (features, unreadable) = if self.data.is_file() {
-            (Features::read(&self.data)?, Vec::new())
-        } else {
-            self.extract(check, overwrite, context)?
-        };
+        let (features, unreadable) =
+            if self.data.is_file() { read(&self.data)? } else { self.extract(check, overwrite, context)? };
         let data = self.data.display();
         ensure!(features.pipeline.pool != Pool::None, "{data}: holds maps, not vectors; extract with --pool avg");
         Ok((features, unreadable))
@@ -95,6 +92,17 @@ impl DataArguments {
         let outcome = extract_features::extract(&extraction, &extractor, context)?;
         Ok((outcome.features, outcome.unreadable))
     }
+}
+
+/// Features from a file, and the pictures whose rows can't be used, each with the reason; a line says so on stderr.
+pub fn read(path: &Path) -> Result<(Features, Vec<(String, String)>)> {
+    let mut features = Features::read(path)?;
+    let unusable = features.take_not_finite();
+    if let (true, Some((picture, reason))) = (features.rows.is_empty(), unusable.first()) {
+        bail!("{}: none of {} rows can be used; the first: {picture}: {reason}", path.display(), unusable.len());
+    }
+    extract_features::warn_of(&unusable);
+    Ok((features, unusable))
 }
 
 /// A file in the user's cache folder for this folder of pictures and this pipeline.

@@ -80,8 +80,13 @@ pub fn extract(
     let outcome = features::extract(extraction, extractor, &mut |count| bar.inc(count as u64));
     bar.finish_and_clear();
     let outcome = outcome?;
-    for (path, reason) in &outcome.unreadable {
-        terminal::warn(format_args!("{path}: {reason}"));
-    }
+    warn_of(&outcome.unreadable);
     Ok(outcome)
+}
+
+/// A line for each picture that has no features.
+pub fn warn_of(unreadable: &[(String, String)]) {
+    for (path, reason) in unreadable {
+        terminal::warn(format_args!("{}: {reason}", terminal::printable(path)));
+    }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sheet::Tile;
 
 use super::model::PipelineArguments;
-use super::{Context, Status, WrongUsage, ending};
+use super::{Context, Status, WrongUsage, data, ending};
 use crate::batches;
 use crate::dataset::{self, Input};
 use crate::features::{Features, Row};
@@ -91,7 +91,7 @@ impl Similar {
         let queries = inputs.iter().map(|input| input.path.as_path());
         let model = self.model.as_deref().map(Path::new);
         output::refuse_inputs(&outputs, queries.chain([self.features.as_path()]).chain(model))?;
-        let features = self.read()?;
+        let (features, unusable) = self.read()?;
         self.check_size_of_sheet(inputs.len(), features.rows.len())?;
         let extractor = self.extractor(&features, context)?;
         let answers = self.answer(&inputs, &features, &extractor, context)?;
@@ -106,7 +106,7 @@ impl Similar {
         if unreadable > 0 {
             context.terminal.note(format_args!("{unreadable} of {} queries could not be read", inputs.len()));
         }
-        Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
+        Ok(if unreadable + unusable > 0 { Status::SomeUnreadable } else { Status::Done })
     }
 
     /// Refuses a sheet that no viewer would open, of as many pictures as there are to be found.
@@ -119,16 +119,16 @@ impl Similar {
         Err(WrongUsage(format!("--sheet holds {most} pictures, not {pictures}; pass fewer queries or a smaller -k")))
     }
 
-    fn read(&self) -> Result<Features> {
+    /// The features to find pictures by, and the number of rows that can't be used.
+    fn read(&self) -> Result<(Features, usize)> {
         let name = self.features.display();
         ensure!(
             self.features.is_file(),
             "{name}: no such file; make it with `xcept extract-features FOLDER -o {name}`"
         );
-        let features = Features::read(&self.features)?;
+        let (features, unusable) = data::read(&self.features)?;
         ensure!(features.pipeline.pool != Pool::None, "{name}: holds maps, not vectors; extract with --pool avg");
-        features.ensure_finite().with_context(|| name.to_string())?;
-        Ok(features)
+        Ok((features, unusable.len()))
     }
 
     /// What computes the queries' features as those of the file were.
@@ -207,15 +207,8 @@ fn compute(inputs: &[Input], extractor: &FeatureExtractor, context: &Context) ->
     let mut queries: Vec<Result<Vec<f32>, String>> = Vec::with_capacity(inputs.len());
     batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
         interrupt::check(|| "nothing has been written".to_owned())?;
-        let pixels: Vec<&[f32]> = prepared.iter().flatten().map(Vec::as_slice).collect();
-        let computed = if pixels.is_empty() { Vec::new() } else { extractor.forward(&pixels)?.to_vec2::<f32>()? };
-        let mut computed = computed.into_iter();
-        for prepared in prepared {
-            queries.push(match prepared {
-                Ok(_) => Ok(computed.next().context("a picture without features")?),
-                Err(error) => Err(format!("{error:#}")),
-            });
-        }
+        let features = extractor.features(prepared)?.into_iter();
+        queries.extend(features.map(|features| features.map_err(|error| format!("{error:#}"))));
         bar.inc(batch.len() as u64);
         Ok(())
     })?;

@@ -73,15 +73,12 @@ pub fn extract(extraction: &Extraction, extractor: &FeatureExtractor, done: &mut
                 "what was computed of the first {read} of {total} is kept in {output}.partial; the same command goes on from there"
             )
         })?;
-        let rows = compute(prepared.iter(), extractor)?;
+        let (found, rows) = compute(prepared, extractor)?;
         journal.append(rows.iter().map(|(digest, values)| (digest, values.as_slice())))?;
         computed += rows.len();
         fresh.extend(rows);
-        done(prepared.len());
-        outcomes.extend(prepared.into_iter().map(|prepared| match prepared {
-            Prepared::Known(digest) | Prepared::Fresh(digest, _) => Ok(digest),
-            Prepared::Unreadable(reason) => Err(reason),
-        }));
+        done(found.len());
+        outcomes.extend(found);
         Ok(())
     })?;
     known.extend(fresh);
@@ -150,7 +147,8 @@ fn earlier(extraction: &Extraction) -> Result<HashMap<Digest, Vec<f32>>> {
             other.path
         );
     }
-    Ok(features.rows.into_iter().map(|row| (row.sha256, row.values)).collect())
+    // An earlier version kept rows of NaN; those pictures are computed again, to say what is wrong with them.
+    Ok(features.rows.into_iter().filter(Row::is_finite).map(|row| (row.sha256, row.values)).collect())
 }
 
 fn prepare(input: &Input, known: &HashMap<Digest, Vec<f32>>, extractor: &FeatureExtractor) -> Prepared {
@@ -168,19 +166,33 @@ fn prepare(input: &Input, known: &HashMap<Digest, Vec<f32>>, extractor: &Feature
     }
 }
 
-/// Features of the fresh pictures of a batch, all through the network at once.
-fn compute<'a>(
-    prepared: impl Iterator<Item = &'a Prepared>,
-    extractor: &FeatureExtractor,
-) -> Result<Vec<(Digest, Vec<f32>)>> {
-    let fresh = prepared.filter_map(|prepared| match prepared {
-        Prepared::Fresh(digest, pixels) => Some((digest.clone(), pixels.as_slice())),
-        _ => None,
-    });
-    let (digests, pixels): (Vec<_>, Vec<_>) = fresh.unzip();
-    if pixels.is_empty() {
-        return Ok(Vec::new());
+/// What became of each input: the digest that its row is found by, or why it has none.
+type Found = Vec<Result<Digest, String>>;
+/// Features by the digest of their picture.
+type Computed = Vec<(Digest, Vec<f32>)>;
+
+/// What became of a batch, and the features of its fresh pictures, all through the network at once.
+fn compute(prepared: Vec<Prepared>, extractor: &FeatureExtractor) -> Result<(Found, Computed)> {
+    let (mut found, mut pixels, mut places) = (Found::new(), Vec::new(), Vec::new());
+    for prepared in prepared {
+        let outcome = match prepared {
+            Prepared::Known(digest) => Ok(digest),
+            Prepared::Unreadable(reason) => Err(reason),
+            Prepared::Fresh(digest, input) => {
+                pixels.push(Ok(input));
+                places.push(found.len());
+                Ok(digest)
+            }
+        };
+        found.push(outcome);
     }
-    let rows = extractor.forward(&pixels)?.flatten_from(1)?.to_vec2::<f32>()?;
-    Ok(digests.into_iter().zip(rows).collect())
+    let mut rows = Vec::with_capacity(places.len());
+    for (place, features) in places.into_iter().zip(extractor.features(pixels)?) {
+        match (features, &found[place]) {
+            (Ok(features), Ok(digest)) => rows.push((digest.clone(), features)),
+            (Err(error), _) => found[place] = Err(format!("{error:#}")),
+            (Ok(_), Err(_)) => {}
+        }
+    }
+    Ok((found, rows))
 }

@@ -19,6 +19,7 @@ use crate::features::Pipeline;
 use crate::image::Augmentation;
 use crate::network::FeatureExtractor;
 use crate::weights::Digest;
+use crate::xception::ensure_finite;
 use crate::{batches, interrupt};
 
 /// Length of a digest in hexadecimal.
@@ -131,6 +132,7 @@ impl Boundary {
             let pixels: Vec<&[f32]> = prepared.iter().map(Vec::as_slice).collect();
             let maps = extractor.forward(&pixels)?.flatten_from(1)?.to_vec2::<f32>()?;
             for ((picture, number), values) in batch.iter().zip(&maps) {
+                ensure_finite("activations", values).with_context(|| picture.path.display().to_string())?;
                 let start = self.end;
                 self.append(&record(&picture.sha256, *number, values))?;
                 self.index.insert((picture.sha256.clone(), *number), start);

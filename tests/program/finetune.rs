@@ -158,14 +158,16 @@ fn options_that_would_change_ready_features_are_refused() {
 }
 
 #[test]
-fn training_that_diverges_and_features_that_are_no_numbers_are_errors() {
+fn training_that_diverges_is_an_error_and_a_row_of_nan_is_left_out_and_named() {
     let desk = desk_with_pictures();
     edited(&desk, |_| ());
     let ran = desk.run(&["finetune", "-q", "--learning-rate", "1e30"]);
     ran.assert_failed(1, &["diverged", "--learning-rate"]);
     assert!(!desk.path("runs/finetune/features/best.safetensors").exists());
     edited(&desk, |features| features.rows[3].values[7] = f32::NAN);
-    desk.run(&["finetune", "-q"]).assert_failed(1, &["data/cat/3.png", "not a number"]);
+    let ran = desk.run(&["finetune", "-q", "--epochs", "2", "-o", "model.safetensors"]);
+    ran.assert_failed(3, &["data/cat/3.png: its features hold NaN or infinity", "extract the features again"]);
+    assert!(desk.path("model.safetensors").exists());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod finetune_network;
 mod gradients;
 mod hub;
 mod lr_find;
+mod not_finite;
 mod outputs;
 mod parity;
 mod rejection;
