@@ -25,7 +25,7 @@ use crate::output::{self, Existing};
 use crate::weights::{self, Digest, Pool};
 
 /// What makes features comparable: equal pipelines give equal features of equal bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pipeline {
     pub backbone: Digest,
     /// What the user called the backbone, to find it again.
@@ -250,8 +250,7 @@ pub(crate) mod testing {
     use crate::image::Interpolation;
 
     pub fn pipeline() -> Pipeline {
-        let preprocessing =
-            Preprocessing { convention: Convention::Keras, interpolation: Interpolation::Bicubic, size: 299 };
+        let preprocessing = Preprocessing::of(Convention::Keras, Interpolation::Bicubic, 299);
         Pipeline {
             backbone: Digest::of_bytes(b"weights"),
             base: "bundled".into(),

@@ -20,7 +20,7 @@ pub use decode::{EXTENSIONS, decode, read};
 pub use facts::Facts;
 pub use fingerprint::{Common, Fingerprint, Likeness};
 pub use heat::{Window, overlaid};
-pub use preprocess::Preprocessing;
+pub use preprocess::{Channels, Normalisation, Preprocessing, Resize};
 pub use resample::{Interpolation, resize};
 pub use sheet::{contact_sheet, fitting, png, screen_columns};
 

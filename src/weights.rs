@@ -29,6 +29,7 @@ pub use source::Source;
 pub use values::Values;
 
 use crate::convention::Convention;
+use crate::image::Resize;
 
 /// A tensor as read from a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,10 +94,13 @@ impl Checkpoint {
         self.metadata.backbone.clone().unwrap_or_else(|| backbone_digest(&self.tensors))
     }
 
-    /// Takes `convention`, not the file's own, for the one that the weights were trained under.
+    /// Takes `convention`, not the file's own, for the one that the weights were trained under, and its way of
+    /// resizing pictures.
     pub fn with_convention(mut self, convention: Convention) -> Self {
-        self.metadata.convention = convention;
-        self.metadata.preprocessing.convention = convention;
+        if self.metadata.convention != convention {
+            self.metadata.convention = convention;
+            self.metadata.preprocessing.resize = Resize::of(convention);
+        }
         self
     }
 }

@@ -85,7 +85,8 @@ impl Convert {
     fn describe(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let metadata = &mut checkpoint.metadata;
         metadata.preprocessing.interpolation = self.interpolation.unwrap_or(metadata.preprocessing.interpolation);
-        metadata.preprocessing.size = self.size.unwrap_or(metadata.preprocessing.size);
+        let size = self.size.unwrap_or(metadata.preprocessing.size);
+        metadata.preprocessing = metadata.preprocessing.with_size(size);
         if let Some(origin) = &self.origin {
             metadata.history.insert("origin".to_owned(), origin.clone().into());
         }

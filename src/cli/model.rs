@@ -10,7 +10,7 @@ use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
 use crate::classifier::{Classifier, Parts};
 use crate::convention::Convention;
 use crate::features::Pipeline;
-use crate::image::Interpolation;
+use crate::image::{Interpolation, Preprocessing, Resize};
 use crate::network::FeatureExtractor;
 use crate::weights::hub::Unavailable;
 use crate::weights::{BUNDLED, Checkpoint, Pool, Source};
@@ -103,7 +103,7 @@ pub struct PipelineArguments {
     /// Numbers that the weights were trained with, where the file says something else
     #[arg(long, value_name = "CONVENTION")]
     convention: Option<Convention>,
-    /// How pictures are brought to size [default: as the weights were trained]
+    /// How pictures are resized, as Keras or as timm does [default: as the weights were trained]
     #[arg(long, value_name = "CONVENTION")]
     preprocess: Option<Convention>,
     /// Filter for resizing [default: as the weights were trained, bicubic]
@@ -115,6 +115,9 @@ pub struct PipelineArguments {
     /// How the last feature map becomes a feature vector [default: avg]
     #[arg(long)]
     pool: Option<Pool>,
+    /// In the place of the weights' own, before the options
+    #[arg(skip)]
+    preprocessing: Option<Preprocessing>,
 }
 
 pub fn size_parser(text: &str) -> Result<usize> {
@@ -131,10 +134,9 @@ impl PipelineArguments {
         Self {
             model: Some(base.clone()),
             convention: Some(*convention),
-            preprocess: Some(preprocessing.convention),
-            interpolation: Some(preprocessing.interpolation),
-            size: Some(preprocessing.size),
             pool: Some(*pool),
+            preprocessing: Some(*preprocessing),
+            ..Self::default()
         }
     }
 
@@ -167,10 +169,10 @@ impl PipelineArguments {
         let backbone = load(&source, context, self.convention)?;
         ensure!(backbone.has_backbone(), "{source}: holds a head alone, no backbone to compute features with");
         let pool = self.pool.unwrap_or(Pool::Avg);
-        let mut preprocessing = backbone.metadata.preprocessing;
-        preprocessing.convention = self.preprocess.unwrap_or(preprocessing.convention);
+        let mut preprocessing = self.preprocessing.unwrap_or(backbone.metadata.preprocessing);
+        preprocessing.resize = self.preprocess.map_or(preprocessing.resize, Resize::of);
         preprocessing.interpolation = self.interpolation.unwrap_or(preprocessing.interpolation);
-        preprocessing.size = self.size.unwrap_or(preprocessing.size);
+        preprocessing = preprocessing.with_size(self.size.unwrap_or(preprocessing.size));
         let pipeline = Pipeline {
             backbone: backbone.backbone_digest(),
             base: source.to_string(),

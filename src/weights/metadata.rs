@@ -88,7 +88,7 @@ impl Metadata {
     /// The defaults of the file's family.
     pub(super) fn of_foreign(imported: &Imported, convention: Convention) -> Result<Self> {
         let size = imported.input_size.unwrap_or(INPUT_SIZE);
-        let preprocessing = Preprocessing { convention, interpolation: Interpolation::Bicubic, size };
+        let preprocessing = Preprocessing::of(convention, Interpolation::Bicubic, size);
         preprocessing.check()?;
         let head = HeadMetadata::of_foreign(&imported.tensors, imported.dropout.clone());
         Ok(Self { convention, backbone: None, base: None, preprocessing, head, history: serde_json::Map::new() })

@@ -8,9 +8,8 @@ use crate::convention::Convention;
 use crate::image::Interpolation;
 use crate::image::tests::{pattern, sha256};
 
-const KERAS: Preprocessing =
-    Preprocessing { convention: Convention::Keras, interpolation: Interpolation::Bicubic, size: 71 };
-const TIMM: Preprocessing = Preprocessing { convention: Convention::Timm, ..KERAS };
+const KERAS: Preprocessing = Preprocessing::of(Convention::Keras, Interpolation::Bicubic, 71);
+const TIMM: Preprocessing = Preprocessing::of(Convention::Timm, Interpolation::Bicubic, 71);
 
 fn plain(width: usize, height: usize, colour: [u8; 3]) -> Picture {
     Picture { width, height, pixels: colour.repeat(width * height) }

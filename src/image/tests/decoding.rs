@@ -99,7 +99,7 @@ fn a_large_jpeg_scaled_down_while_it_is_decoded_gives_the_network_the_same_pictu
     for (width, height, factor) in [(2400, 1200, 4), (1204, 802, 2), (1104, 2008, 2)] {
         let bytes = camera_jpeg(width, height);
         for convention in [Convention::Keras, Convention::Timm] {
-            let preprocessing = Preprocessing { convention, interpolation: Interpolation::Bicubic, size: 71 };
+            let preprocessing = Preprocessing::of(convention, Interpolation::Bicubic, 71);
             let scaled = decode(&bytes, preprocessing.needed_side()).unwrap();
             assert_eq!((scaled.width, scaled.height), (width / factor, height / factor));
             let (whole, scaled) = (preprocessing.crop(&decode_whole(&bytes).unwrap()), preprocessing.crop(&scaled));
@@ -116,7 +116,7 @@ fn a_jpeg_is_not_scaled_below_the_side_that_is_needed_nor_where_single_pixels_ar
     let bytes = camera_jpeg(600, 400);
     let size = |side| decode(&bytes, side).map(|picture| (picture.width, picture.height)).unwrap();
     assert_eq!((size(401), size(201), size(200), size(100)), ((600, 400), (600, 400), (300, 200), (150, 100)));
-    let nearest = Preprocessing { convention: Convention::Keras, interpolation: Interpolation::Nearest, size: 71 };
+    let nearest = Preprocessing::of(Convention::Keras, Interpolation::Nearest, 71);
     assert_eq!(size(nearest.needed_side()), (600, 400));
     // Sides that a factor doesn't divide.
     let odd = decode(&camera_jpeg(602, 401), 50).unwrap();
