@@ -26,7 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
-use crate::interrupt::{self, Interrupted};
+use crate::interrupt::{self, Interrupted, Signal};
 use crate::kernel;
 use crate::output::{self, Existing};
 use crate::terminal::{self, Terminal};
@@ -43,8 +43,8 @@ struct Arguments {
 }
 
 const EXIT_STATUS_HELP: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some inputs could not be \
-                                read; 4 a check did not hold; 5 weights unavailable; 130 interrupted, with what was \
-                                done saved.";
+                                read; 4 a check did not hold; 5 weights unavailable; 129 hung up, 130 interrupted \
+                                or 143 terminated by a signal, with what was done saved.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
@@ -111,7 +111,9 @@ pub enum Status {
     SomeUnreadable = 3,
     CheckFailed = 4,
     WeightsUnavailable = 5,
-    Interrupted = interrupt::EXIT_STATUS as isize,
+    HungUp = Signal::HangUp.exit_status() as isize,
+    Interrupted = Signal::Interrupt.exit_status() as isize,
+    Terminated = Signal::Terminate.exit_status() as isize,
 }
 
 /// Options that contradict one another or make no sense; exit status 2.
@@ -148,6 +150,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
 fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
     // Rayon's pool, too, takes its size from there when it is first used.
     kernel::prepare_process(global.threads.map(Into::into));
+    interrupt::listen()?;
     trace(global.verbose);
     let context = Context {
         device: global.device.open()?,
@@ -174,8 +177,12 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
 fn status_of(error: &anyhow::Error) -> Status {
     if output::is_closed_pipe(error) {
         Status::Done
-    } else if error.chain().any(|cause| cause.is::<Interrupted>()) {
-        Status::Interrupted
+    } else if let Some(Interrupted { signal, .. }) = error.chain().find_map(|cause| cause.downcast_ref()) {
+        match signal {
+            Signal::HangUp => Status::HungUp,
+            Signal::Interrupt => Status::Interrupted,
+            Signal::Terminate => Status::Terminated,
+        }
     } else if error.chain().any(|cause| cause.is::<Unavailable>()) {
         Status::WeightsUnavailable
     } else if error.chain().any(|cause| cause.is::<WrongUsage>()) {

@@ -1,10 +1,18 @@
-//! Files that the program writes appear whole or not at all.
+//! Files that the program writes appear whole or not at all; rows of results as far as they were written.
+
+mod rows;
+mod temporary;
 
 use std::collections::HashSet;
-use std::io::{IsTerminal, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+
+pub use rows::write_rows;
+use temporary::Temporary;
+pub use temporary::{TEMPORARY, settle_all};
 
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +20,9 @@ pub enum Existing {
     /// It stays, and writing fails.
     Keep,
     Replace,
+    /// It is replaced, being the program's own, but a symbolic link is refused: whoever knows the name could have put
+    /// it there to have another file overwritten.
+    Own,
 }
 
 impl Existing {
@@ -26,8 +37,7 @@ impl Existing {
 /// # Errors
 /// Names the file if its folder is missing or cannot be written.
 pub fn write_atomically(path: &Path, existing: Existing, bytes: &[u8]) -> Result<()> {
-    let cannot = || format!("{}: cannot be written", path.display());
-    write_atomically_with(path, existing, |file| file.write_all(bytes).with_context(cannot))
+    write_atomically_with(path, existing, |file| Ok(file.write_all(bytes)?))
 }
 
 /// Lets `write` fill a temporary file beside `path` (or what it links to), then renames it.
@@ -39,26 +49,81 @@ pub fn write_atomically_with(
     existing: Existing,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    refuse_misplaced(path, existing)?;
-    let cannot = || format!("{}: cannot be written", path.display());
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = folder_of(&target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".xcept-");
-    // As readable as any new file: the user's umask takes away what it should.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // Without the temporary name, which means nothing to the user.
-    let temporary = builder.tempfile_in(folder).map_err(|error| anyhow!("{}: {}", cannot(), error.kind()))?;
-    let mut buffer = std::io::BufWriter::new(temporary.as_file());
+    let temporary = begin(path, existing)?;
+    let mut buffer = io::BufWriter::new(Named { file: temporary.file(), path });
     write(&mut buffer)?;
-    buffer.flush().with_context(cannot)?;
+    buffer.flush()?;
     drop(buffer);
-    temporary.as_file().sync_all().with_context(cannot)?;
-    match existing {
-        Existing::Replace => temporary.persist(&target).map(drop).with_context(cannot),
-        Existing::Keep => temporary.persist_noclobber(&target).map(drop).with_context(cannot),
+    temporary.persist().with_context(|| cannot_write(path))
+}
+
+/// A temporary file for `path`, where that may be written.
+fn begin(path: &Path, existing: Existing) -> Result<Temporary> {
+    refuse_misplaced(path, existing)?;
+    let target = match existing {
+        Existing::Own => path.to_owned(),
+        Existing::Keep | Existing::Replace => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    };
+    // Without the temporary name, which means nothing to the user.
+    Temporary::create(target, existing).map_err(|error| anyhow!("{}: {}", cannot_write(path), error.kind()))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("{}: cannot be written", path.display())
+}
+
+/// A file whose errors say its name.
+struct Named<'a> {
+    file: &'a File,
+    path: &'a Path,
+}
+
+impl Write for Named<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", cannot_write(self.path)));
+        self.file.write(bytes).map_err(named)
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens a file of the program's own beside a user's, to read it and to append to it, making it if need be.
+///
+/// # Errors
+/// If it cannot be written, or is no ordinary file: a symbolic link above all, which could lead to any other.
+pub fn open_own(path: &Path) -> Result<File> {
+    refuse_link(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    // Also for a link that was put there this very moment; and a pipe keeps nobody waiting.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path).with_context(|| cannot_write(path))?;
+    if !file.metadata().with_context(|| cannot_write(path))?.is_file() {
+        bail!("{}: is no ordinary file; remove it, xcept makes its own there", path.display());
+    }
+    Ok(file)
+}
+
+/// Refuses a symbolic link in the place of a file of the program's own.
+fn refuse_link(path: &Path) -> Result<()> {
+    match path.read_link() {
+        Ok(target) => bail!(
+            "{}: is a symbolic link, to {}; remove it, xcept writes a file of its own there",
+            path.display(),
+            target.display()
+        ),
+        Err(_) => Ok(()),
+    }
+}
+
+/// `path` with `ending` appended, whatever it ends in.
+pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Lets `write` fill the file that was asked for, whole or not at all, or else stdout, where a reader that has had
@@ -124,7 +189,7 @@ fn named_or_here(folder: &Path) -> &Path {
 pub fn refuse_unwritable(path: &Path, existing: Existing) -> Result<()> {
     refuse_misplaced(path, existing)?;
     try_writing_in(folder_of(&path.canonicalize().unwrap_or_else(|_| path.to_owned())))
-        .with_context(|| format!("{}: cannot be written", path.display()))
+        .with_context(|| cannot_write(path))
 }
 
 /// The part of [`refuse_unwritable`] that writes nothing.
@@ -139,7 +204,13 @@ fn refuse_misplaced(path: &Path, existing: Existing) -> Result<()> {
 /// The part of [`refuse_unwritable`] that looks at the file itself.
 fn refuse_existing(path: &Path, existing: Existing) -> Result<()> {
     let name = path.display();
+    if existing == Existing::Own {
+        refuse_link(path)?;
+    }
     match path.metadata() {
+        Err(_) if path.is_symlink() => {
+            bail!("{name}: is a symbolic link to nothing; remove it, or choose another name")
+        }
         Err(_) => Ok(()),
         Ok(found) if found.is_dir() => bail!("{name}: is a folder, expected the name of a file to write"),
         Ok(found) if !found.is_file() => bail!("{name}: is no ordinary file; leave -o out to write to stdout"),
@@ -186,10 +257,9 @@ pub fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| anyhow!("{}: cannot be made: {}", folder.display(), error.kind()))
 }
 
-/// Only the system knows for sure what it permits.
 fn try_writing_in(folder: &Path) -> Result<()> {
     // Without the temporary name, which means nothing to the user.
-    tempfile::tempfile_in(folder).map(drop).map_err(|error| anyhow!("{}: {}", folder.display(), error.kind()))
+    temporary::probe(folder).map_err(|error| anyhow!("{}: {}", folder.display(), error.kind()))
 }
 
 /// Refuses an output that is one of the command's own inputs, or named twice, whatever the options say.

@@ -165,7 +165,7 @@ impl Audit {
 
 /// An audit of `data` with a bar.
 fn audit(data: &Path, features: &Features, unreadable: &[(String, String)], context: &Context) -> Result<audit::Audit> {
-    interrupt::install()?;
+    interrupt::install();
     let bar = context.terminal.progress(audit::Audit::steps(features), "steps");
     let audit = audit::Audit::of(features, unreadable, &mut |count| {
         bar.inc(count as u64);

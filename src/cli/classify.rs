@@ -5,7 +5,7 @@ mod results;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::results::Results;
@@ -15,6 +15,7 @@ use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
+use crate::terminal;
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -75,23 +76,12 @@ impl Classify {
             |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, limit, file), context);
         let unreadable = match &self.output {
             None => classify(&mut std::io::stdout().lock())?,
-            Some(output) => {
-                // An interrupted run keeps its results: the file is complete up to there.
-                let mut result = Ok(0);
-                output::write_atomically_with(output, existing, |file| {
-                    result = classify(file);
-                    match &mut result {
-                        Err(error) if !error.is::<Interrupted>() => Err(std::mem::replace(error, anyhow!("failed"))),
-                        _ => Ok(()),
-                    }
-                })?;
-                result?
-            }
+            Some(output) => output::write_rows(output, existing, classify)?,
         };
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })
     }
 
-    /// Writes a result for each input, in order; returns how many could not be read.
+    /// Writes a result for each input, in order; returns how many could not be read. An error says what was written.
     fn classify(
         &self,
         inputs: &[Input],
@@ -100,10 +90,9 @@ impl Classify {
         context: &Context,
     ) -> Result<usize> {
         let bar = context.terminal.progress(inputs.len(), "pictures");
-        interrupt::install()?;
-        let mut unreadable = 0;
-        classifier.classify(inputs, |batch, judgements| {
-            interrupt::check(|| "the results so far have been written".to_owned())?;
+        interrupt::install();
+        let (mut done, mut unreadable) = (0, 0);
+        let result = classifier.classify(inputs, |batch, judgements| {
             // A bar and results may share a terminal.
             bar.suspend(|| {
                 for (input, judgement) in batch.iter().zip(judgements) {
@@ -120,15 +109,32 @@ impl Classify {
                 }
                 results.flush()
             })?;
+            done += batch.len();
             bar.inc(batch.len() as u64);
-            Ok(())
-        })?;
+            if done == inputs.len() { Ok(()) } else { interrupt::check(|| self.kept(done, inputs.len())) }
+        });
         bar.finish_and_clear();
+        match result {
+            Err(error) if self.output.is_some() && !error.is::<Interrupted>() => {
+                return Err(error.context(self.kept(done, inputs.len())));
+            }
+            result => result?,
+        }
         if unreadable > 0 {
             let total = inputs.len();
             context.terminal.note(format_args!("{unreadable} of {total} inputs could not be read"));
         }
         Ok(unreadable)
+    }
+
+    /// What becomes of the work if it ends after `done` of `total` pictures.
+    fn kept(&self, done: usize, total: usize) -> String {
+        let total = terminal::counted(total, "picture", "pictures");
+        match &self.output {
+            None => format!("the results of {done} of {total} have been written"),
+            Some(_) if done == 0 => "nothing has been written".to_owned(),
+            Some(output) => format!("the results of the first {done} of {total} are in {}", output.display()),
+        }
     }
 }
 

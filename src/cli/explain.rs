@@ -96,7 +96,7 @@ impl Explain {
         self.output.as_deref().map(output::make_folder).transpose()?;
 
         let bar = context.terminal.progress(inputs.len(), "pictures");
-        interrupt::install()?;
+        interrupt::install();
         let (mut tiles, mut unreadable, mut stopped) = (Vec::new(), 0, Ok(()));
         for (index, input) in inputs.iter().enumerate() {
             stopped = interrupt::check(|| self.kept(tiles.len()).to_owned());

@@ -75,7 +75,7 @@ pub fn extract(
     extractor: &crate::network::FeatureExtractor,
     context: &Context,
 ) -> Result<Outcome> {
-    interrupt::install()?;
+    interrupt::install();
     let bar = context.terminal.progress(extraction.dataset.inputs.len(), "pictures");
     let outcome = features::extract(extraction, extractor, &mut |count| bar.inc(count as u64));
     bar.finish_and_clear();

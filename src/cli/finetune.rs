@@ -204,7 +204,7 @@ fn train(
     checkpoint: Option<train::Checkpoint>,
     context: &Context,
 ) -> Result<()> {
-    interrupt::install()?;
+    interrupt::install();
     kernel::recycle();
     context.terminal.note(format_args!(
         "{} training and {} validation pictures of {} classes, in {}",

@@ -64,7 +64,7 @@ impl LrFind {
         if settings.unfreeze != Unfreeze::Nothing {
             data.check_pictures()?;
         }
-        interrupt::install()?;
+        interrupt::install();
         kernel::recycle();
         let probes = self.probes(&settings, &data, context)?;
         ensure!(!probes.is_empty(), "no step was taken");

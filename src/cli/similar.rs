@@ -201,7 +201,7 @@ fn draw(
 
 /// Features of each query, in order, or why it could not be read.
 fn compute(inputs: &[Input], extractor: &FeatureExtractor, context: &Context) -> Result<Vec<Result<Vec<f32>, String>>> {
-    interrupt::install()?;
+    interrupt::install();
     let bar = context.terminal.progress(inputs.len(), "queries");
     let prepare = |input: &Input| extractor.prepare(&image::read(&input.path)?);
     let mut queries: Vec<Result<Vec<f32>, String>> = Vec::with_capacity(inputs.len());

@@ -186,13 +186,17 @@ impl<'a> Fit<'a> {
                 let targets: Vec<usize> = batch.iter().map(|&index| train.classes()[index]).collect();
                 let rate = rate_of(self, self.position.step);
                 let mut random = self.random("dropout", epoch, self.position.step);
-                let mut totals = std::mem::take(&mut self.position.totals);
+                let mut totals = self.position.totals.clone();
                 let batch = Batch { source: train, examples: &examples, targets: &targets };
-                self.step(batch, loss, rate, &mut random, &mut totals)?;
-                self.ensure_finite(self.position.history.len() + 1, totals.loss())?;
-                self.position.totals = totals;
-                self.position.step += 1;
-                observer.step(epoch * steps + self.position.step);
+                let stepped = self.step(batch, loss, rate, &mut random, &mut totals);
+                // A step that was interrupted has changed nothing: the run goes on with it.
+                if !stepped.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
+                    stepped?;
+                    self.ensure_finite(self.position.history.len() + 1, totals.loss())?;
+                    self.position.totals = totals;
+                    self.position.step += 1;
+                    observer.step(epoch * steps + self.position.step);
+                }
                 let asked = interrupt::check(String::new).is_err();
                 observer.checkpoint(self, asked)?;
                 interrupt::check(|| observer.kept())
@@ -204,7 +208,7 @@ impl<'a> Fit<'a> {
     /// One step of the optimiser over a batch.
     ///
     /// # Errors
-    /// If a tensor operation fails.
+    /// If a tensor operation fails, or the user interrupts: then nothing has changed.
     pub fn step(
         &mut self,
         batch: Batch,
@@ -222,6 +226,8 @@ impl<'a> Fit<'a> {
         let share = 1.0 / examples.len() as f64;
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.model.variables().len()];
         for (examples, targets) in examples.chunks(at_once).zip(targets.chunks(at_once)) {
+            // A large batch takes long through the whole network.
+            interrupt::check(|| "nothing was written".to_owned())?;
             let x = source.assemble(examples)?;
             let norm = if is_batch_norm { Norm::Batch(Vec::new()) } else { Norm::Running };
             let mut pass = Pass::new(norm, Backend::for_device(x.device()));

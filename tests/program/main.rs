@@ -14,6 +14,8 @@ mod not_finite;
 mod outputs;
 mod parity;
 mod rejection;
+#[cfg(unix)]
+mod signals;
 mod similar;
 mod weights_files;
 

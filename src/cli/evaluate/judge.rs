@@ -16,7 +16,7 @@ pub fn judge<'a>(
     context: &Context,
 ) -> Result<Vec<Result<Judgement, Unreadable>>> {
     let bar = context.terminal.progress(inputs.len(), "pictures");
-    interrupt::install()?;
+    interrupt::install();
     let mut outcomes = Vec::with_capacity(inputs.len());
     classifier.classify(inputs, |batch, judgements| {
         interrupt::check(|| "nothing has been written".to_owned())?;
