@@ -13,9 +13,10 @@ use super::data::DataArguments;
 use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage, ending};
 use crate::features::Pipeline;
+use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
 use crate::train::{self, Arguments, Data, EpochReport, Position, Run, Settings, Unfreeze};
-use crate::{interrupt, kernel, terminal, weights};
+use crate::{kernel, terminal, weights};
 use phases::Training;
 
 /// Train a classifier on labelled pictures: a head on bottleneck features, then the network with it
@@ -52,19 +53,8 @@ pub struct Finetune {
 }
 
 /// What a run was begun with, beside its settings.
-const FIXED: [&str; 11] = [
-    "name",
-    "output",
-    "preview",
-    "overwrite",
-    "features",
-    "model",
-    "convention",
-    "preprocess",
-    "interpolation",
-    "size",
-    "pool",
-];
+const FIXED: [&str; 9] =
+    ["name", "preview", "features", "model", "convention", "preprocess", "interpolation", "size", "pool"];
 
 impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
@@ -102,6 +92,8 @@ impl Finetune {
         let stem = if self.data.data.is_dir() { Path::file_name } else { Path::file_stem };
         let fallback = fallback.as_deref().and_then(stem).map(|stem| stem.to_string_lossy().into_owned());
         let fallback = fallback.unwrap_or_else(|| "run".to_owned());
+        // From here on there is something to go on with.
+        interrupt::install();
         let run = Run::create(&self.runs, self.name.as_deref(), &fallback)?;
         let named_output = self.output.as_deref().and_then(Path::file_stem);
         let name = named_output.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or(fallback);
@@ -126,7 +118,7 @@ impl Finetune {
     fn go_on(mut self, name: &str, context: &Context) -> Result<Status> {
         let run = Run::find(&self.runs, name)?;
         let folder = run.folder().display();
-        let arguments = run.arguments()?;
+        let mut arguments = run.arguments()?;
         let settings = self.settings.over(arguments.settings.clone());
         if settings != arguments.settings {
             let text = format!("--resume: {folder}/args.toml says otherwise than the options; leave these out");
@@ -138,15 +130,20 @@ impl Finetune {
         }
         let checkpoint = run.checkpoint();
         let checkpoint = checkpoint.is_file().then(|| train::Checkpoint::read(&checkpoint)).transpose()?;
-        if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, &run)) {
-            output::refuse_unwritable(output, Existing::of(arguments.overwrite))?;
-        }
         self.data.data = arguments.data.clone();
         self.data.features = arguments.features.clone();
         if self.data.data.is_dir() {
             self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline);
         }
-        let (features, has_unreadable) = training::features(&self.data, &arguments.settings, true, context)?;
+        self.resolve_output(&run, &mut arguments)?;
+        let features = training::features(&self.data, &arguments.settings, false, context);
+        // Its remedy may be --overwrite, which a resumed run does not take for its features.
+        let (features, has_unreadable) = features.map_err(|error| match error.is::<Interrupted>() {
+            true => error,
+            false => error.context(format!("{folder}: can't go on; begin a new run")),
+        })?;
+        let pictures = features.rows.iter().map(|row| Path::new(&row.path));
+        output::refuse_inputs(arguments.output.as_slice(), pictures)?;
         let data = Data::new(&features, arguments.settings.val, arguments.settings.seed)?;
         let data_name = arguments.data.display();
         ensure!(
@@ -157,6 +154,31 @@ impl Finetune {
         let backbone = backbone(&arguments.data, &features.pipeline, &arguments.settings, context)?;
         train(&run, &arguments, &data, backbone, checkpoint, context)?;
         Ok(if has_unreadable { Status::SomeUnreadable } else { Status::Done })
+    }
+
+    /// Where a resumed run's best model is copied in the end. The run may be another's, so its args.toml has nothing
+    /// replaced: that takes a file that is named on the command line.
+    fn resolve_output(&self, run: &Run, arguments: &mut Arguments) -> Result<()> {
+        if self.overwrite && self.output.is_none() {
+            let text = "--overwrite: pass -o FILE with it, to say which file a resumed run may replace";
+            return Err(WrongUsage(text.to_owned()).into());
+        }
+        arguments.overwrite = self.overwrite;
+        if let Some(output) = &self.output {
+            arguments.output = Some(std::path::absolute(output)?);
+        }
+        let Some(output) = &arguments.output else { return Ok(()) };
+        ending::of(output, &["safetensors"])?;
+        output::refuse_input(output, self.data.inputs())?;
+        if is_copy(output, run) {
+            return Ok(());
+        }
+        let name = output.display();
+        ensure!(
+            self.overwrite || !output.exists(),
+            "{name}: exists already; pass `-o {name} --overwrite` with --resume to replace it, or -o with another name"
+        );
+        output::refuse_unwritable(output, Existing::of(self.overwrite))
     }
 
     fn check(&self, settings: &Settings) -> Result<(), WrongUsage> {

@@ -5,7 +5,7 @@
 //! program is found by its checksum and dropped.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::Pipeline;
+use crate::output;
 use crate::weights::Digest;
 
 /// Bytes of SHA-256 behind each record.
@@ -27,20 +28,18 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal beside `output` and reads what an earlier run of the same pipeline left.
+    /// Opens the journal beside the file of `features` and reads what an earlier run of the same pipeline left.
     /// What is no such journal is begun anew only with `overwrite`.
     ///
     /// # Errors
     /// If the file cannot be written, another program is writing it, or it holds something else.
-    pub fn open(output: &Path, pipeline: &Pipeline, overwrite: bool) -> Result<(Self, HashMap<Digest, Vec<f32>>)> {
-        let mut path = output.as_os_str().to_owned();
-        path.push(".partial");
-        let path = PathBuf::from(path);
+    pub fn open(features: &Path, pipeline: &Pipeline, overwrite: bool) -> Result<(Self, HashMap<Digest, Vec<f32>>)> {
+        let path = output::with_ending(features, ".partial");
         let cannot = || format!("{}: cannot be written", path.display());
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).with_context(cannot)?;
+        let mut file = output::open_own(&path)?;
         // Some network file systems have no locks; then nobody can be told apart.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            bail!("{}: another xcept is writing {}; wait for it to end", path.display(), output.display());
+            bail!("{}: another xcept is writing {}; wait for it to end", path.display(), features.display());
         }
         let (rows, valid) = read(&mut file, pipeline).with_context(cannot)?;
         let is_empty = file.metadata().with_context(cannot)?.len() == 0;

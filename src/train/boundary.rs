@@ -5,7 +5,7 @@
 //! thousand pictures at block 13 are a gigabyte.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::image::Augmentation;
 use crate::network::FeatureExtractor;
 use crate::weights::Digest;
 use crate::xception::ensure_finite;
-use crate::{batches, interrupt};
+use crate::{batches, interrupt, output};
 
 /// Length of a digest in hexadecimal.
 const DIGEST: usize = 64;
@@ -64,8 +64,7 @@ impl Boundary {
     /// If the file cannot be written or another program is using it.
     pub fn open(path: &Path, origin: &Origin, shape: [usize; 3]) -> Result<Self> {
         let cannot = || format!("{}: cannot be written", path.display());
-        let options = OpenOptions::new().read(true).append(true).create(true).clone();
-        let mut file = options.open(path).with_context(cannot)?;
+        let mut file = output::open_own(path)?;
         // Some network file systems have no locks; then nobody can be told apart.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             bail!("{}: another xcept is using it; wait for it to end", path.display());

@@ -61,7 +61,7 @@ pub fn write(path: &Path, fit: &Fit) -> Result<()> {
     let views = bytes.iter().map(|(name, shape, values)| view((name.as_str(), shape.clone(), values.as_slice())));
     let views = views.collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&entry)?)]);
-    output::write_atomically(path, Existing::Replace, &::safetensors::serialize(views, Some(metadata))?)
+    output::write_atomically(path, Existing::Own, &::safetensors::serialize(views, Some(metadata))?)
 }
 
 impl Checkpoint {

@@ -1,5 +1,7 @@
 //! The folder of a run: what was asked for, what came of it, and the models.
 
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -47,10 +49,12 @@ pub struct Example<'a> {
     pub class: &'a str,
 }
 
-/// The folder of one run.
-#[derive(Debug, Clone)]
+/// The folder of one run, which no other program trains meanwhile.
+#[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
+    /// Nothing where folders have no locks.
+    _lock: Option<File>,
 }
 
 impl Run {
@@ -65,8 +69,8 @@ impl Run {
             runs.display()
         );
         let folder = runs.join(name);
-        // One without arguments was stopped before it began.
         if folder.join(ARGUMENTS).exists() {
+            lock(&folder).context("--name")?;
             let folder = folder.display();
             bail!("{folder}: an earlier run; choose another --name, or go on with it: --resume {folder}");
         }
@@ -83,43 +87,58 @@ impl Run {
     /// # Errors
     /// If `name` is taken or the folder can't be made.
     pub fn create(runs: &Path, name: Option<&str>, fallback: &str) -> Result<Self> {
-        let make = |folder: PathBuf| {
-            std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-            anyhow::Ok(Self { folder })
-        };
+        output::make_folder(runs)?;
         if let Some(name) = name {
             Self::refuse_taken(runs, name)?;
-            return make(runs.join(name));
+            let folder = runs.join(name);
+            let taken = || format!("{}: holds another run or other files; choose another --name", folder.display());
+            return Self::claim(&folder)?.with_context(taken);
         }
         let mut number = 1;
         loop {
-            let folder = runs.join(if number == 1 { fallback.to_owned() } else { format!("{fallback}-{number}") });
-            if !folder.join(ARGUMENTS).exists() {
-                return make(folder);
+            let name = if number == 1 { fallback.to_owned() } else { format!("{fallback}-{number}") };
+            if let Some(run) = Self::claim(&runs.join(name))? {
+                return Ok(run);
             }
             number += 1;
         }
     }
 
+    /// Takes a folder for a new run: one that did not exist, or in which a run was stopped before it began. Nothing if
+    /// the folder is another's, who may have been faster by a moment: of two that find no folder only one makes it, of
+    /// two that find an unused one only one gets the lock.
+    fn claim(folder: &Path) -> Result<Option<Self>> {
+        let is_new = match fs::create_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true).with_context(|| format!("{}: cannot be made", folder.display()))?,
+        };
+        let Ok(lock) = lock(folder) else { return Ok(None) };
+        let is_free = is_new || (lock.is_some() && is_unused(folder));
+        // Whoever was faster may have ended by now.
+        let is_free = is_free && !folder.join(ARGUMENTS).exists();
+        Ok(is_free.then(|| Self { folder: folder.to_owned(), _lock: lock }))
+    }
+
     /// An earlier run: a folder, or the name of one in `runs`; nothing for the one that stopped last.
     ///
     /// # Errors
-    /// If there is no such run.
+    /// If there is no such run, or another program is training it.
     pub fn find(runs: &Path, name: &str) -> Result<Self> {
+        let open = |folder: PathBuf| Ok(Self { _lock: lock(&folder)?, folder });
         if !name.is_empty() {
             let folder = [PathBuf::from(name), runs.join(name)].into_iter().find(|f| f.join(ARGUMENTS).is_file());
-            let folder = folder.with_context(|| format!("{name}: no run; expected a folder with {ARGUMENTS} in it"))?;
-            return Ok(Self { folder });
+            return open(folder.with_context(|| format!("{name}: no run; expected a folder with {ARGUMENTS} in it"))?);
         }
-        let stopped = |entry: std::io::Result<std::fs::DirEntry>| {
-            let run = Self { folder: entry.ok()?.path() };
-            let time = run.checkpoint().metadata().ok()?.modified().ok()?;
-            Some((time, run))
+        let stopped = |entry: std::io::Result<fs::DirEntry>| {
+            let folder = entry.ok()?.path();
+            Some((folder.join(CHECKPOINT).metadata().ok()?.modified().ok()?, folder))
         };
-        let entries = std::fs::read_dir(runs).into_iter().flatten().filter_map(stopped);
-        let latest = entries.max_by_key(|(time, run)| (*time, run.folder.clone()));
-        let (_, run) = latest.with_context(|| format!("{}: no run in there has stopped on its way", runs.display()))?;
-        Ok(run)
+        let mut stopped: Vec<_> = fs::read_dir(runs).into_iter().flatten().filter_map(stopped).collect();
+        stopped.sort();
+        let latest = || stopped.iter().rev().map(|(_, folder)| open(folder.clone()));
+        // One that is being trained has not stopped.
+        let found = latest().find(Result::is_ok).or_else(|| latest().next());
+        found.with_context(|| format!("{}: no run in there has stopped on its way", runs.display()))?
     }
 
     pub fn folder(&self) -> &Path {
@@ -138,7 +157,7 @@ impl Run {
 
     /// There while the run is under way.
     pub fn checkpoint(&self) -> PathBuf {
-        self.folder.join("checkpoint.safetensors")
+        self.folder.join(CHECKPOINT)
     }
 
     /// # Errors
@@ -152,7 +171,7 @@ impl Run {
     /// Names the file if it cannot be read or is another version's.
     pub fn arguments(&self) -> Result<Arguments> {
         let path = self.folder.join(ARGUMENTS);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{}: not the settings of a run of this version", path.display()))
     }
 
@@ -163,7 +182,7 @@ impl Run {
         for example in examples {
             writer.serialize(example)?;
         }
-        output::write_atomically(&self.folder.join("splits.csv"), Existing::Replace, &writer.into_inner()?)
+        output::write_atomically(&self.folder.join(SPLITS), Existing::Own, &writer.into_inner()?)
     }
 
     /// Writes `results.csv` and the curves.
@@ -175,8 +194,7 @@ impl Run {
         for report in history {
             writer.serialize(report)?;
         }
-        let write =
-            |name: &str, bytes: &[u8]| output::write_atomically(&self.folder.join(name), Existing::Replace, bytes);
+        let write = |name: &str, bytes: &[u8]| output::write_atomically(&self.folder.join(name), Existing::Own, bytes);
         write("results.csv", &writer.into_inner()?)?;
         let chart = curves(history);
         let [svg, png] = CURVES;
@@ -190,15 +208,41 @@ impl Run {
     /// If the file cannot be removed.
     pub fn finish(&self) -> Result<()> {
         let path = self.checkpoint();
-        std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))
+        fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))
     }
 }
 
 /// Loss and accuracy over the epochs, in the folder of a run.
 pub const CURVES: [&str; 2] = ["curves.svg", "curves.png"];
 const ARGUMENTS: &str = "args.toml";
+const SPLITS: &str = "splits.csv";
+const CHECKPOINT: &str = "checkpoint.safetensors";
 const TRAINING: &str = "training";
 const VALIDATION: &str = "validation";
+
+/// Locks the folder of a run for as long as the value lives, or the program. Nothing is left behind: the folder itself
+/// is locked. Windows opens none, and some network file systems have no locks; then nobody can be told apart.
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let Ok(handle) = File::open(folder) else { return Ok(None) };
+    match handle.try_lock() {
+        Ok(()) => Ok(Some(handle)),
+        Err(TryLockError::WouldBlock) => {
+            bail!("{}: another xcept is training this run; wait for it to end", folder.display())
+        }
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Whether this is a folder, no link to one, with nothing in it but what a run writes before it begins.
+fn is_unused(folder: &Path) -> bool {
+    let is_early = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name();
+            name == SPLITS || name.as_encoded_bytes().starts_with(output::TEMPORARY.as_bytes())
+        })
+    };
+    !folder.is_symlink() && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_early))
+}
 
 /// Loss and accuracy over the epochs, with a mark where the network begins to train.
 fn curves(history: &[EpochReport]) -> Chart {

@@ -14,6 +14,7 @@ mod not_finite;
 mod outputs;
 mod parity;
 mod rejection;
+mod runs;
 #[cfg(unix)]
 mod signals;
 mod similar;

@@ -171,5 +171,5 @@ impl Training<'_> {
 }
 
 fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
-    weights::write(path, Existing::Replace, tensors, metadata, Precision::F32)
+    weights::write(path, Existing::Own, tensors, metadata, Precision::F32)
 }
