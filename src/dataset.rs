@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use walk::{Entries, extensions, pictures};
+use walk::{Entries, pictures};
+
+use crate::image::Kind;
 
 /// The part of a data set that a picture belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,7 +138,12 @@ impl Dataset {
                 class_names.push(name);
             }
         }
-        ensure!(!labelled.is_empty(), "{}: no pictures in this folder ({})", folder.display(), extensions());
+        ensure!(
+            !labelled.is_empty(),
+            "{}: no pictures in this folder; looked for {} by name and by content",
+            folder.display(),
+            Kind::all_read()
+        );
         class_names.sort();
         class_names.dedup();
         let input = |(split, class, path)| Input { path, split, class: class_names.binary_search(&class).ok() };
@@ -155,7 +162,12 @@ pub fn list(paths: &[PathBuf]) -> Result<Vec<Input>> {
     for path in paths {
         let found = if path.is_dir() { pictures(path)? } else { vec![path.clone()] };
         if found.is_empty() {
-            ensure!(paths.len() > 1, "{}: no pictures in this folder ({})", path.display(), extensions());
+            ensure!(
+                paths.len() > 1,
+                "{}: no pictures in this folder; looked for {} by name and by content",
+                path.display(),
+                Kind::all_read()
+            );
             inputs.push(Input::unlabelled(path.clone()));
         }
         inputs.extend(found.into_iter().map(Input::unlabelled));
@@ -228,7 +240,7 @@ mod tests {
     fn an_empty_folder_is_an_error_that_names_it() {
         let folder = tree(&["notes.txt"]);
         let error = Dataset::open(&[folder.path().to_owned()]).unwrap_err().to_string();
-        assert!(error.contains(&folder.path().display().to_string()) && error.contains(".jpg"), "{error}");
+        assert!(error.contains(&folder.path().display().to_string()) && error.contains("JPEG"), "{error}");
     }
 
     #[test]

@@ -11,15 +11,17 @@ mod facts;
 mod fingerprint;
 mod heat;
 mod jpeg;
+mod kind;
 mod preprocess;
 mod resample;
 mod sheet;
 
 pub use augment::{Augmentation, generator};
-pub use decode::{EXTENSIONS, decode, read};
+pub use decode::{decode, read};
 pub use facts::Facts;
 pub use fingerprint::{Common, Fingerprint, Likeness};
 pub use heat::{Window, overlaid};
+pub use kind::{Kind, extension, is_picture};
 pub use preprocess::{Channels, Normalisation, Preprocessing, Resize};
 pub use resample::{Interpolation, resize};
 pub use sheet::{contact_sheet, fitting, png, screen_columns};

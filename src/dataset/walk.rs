@@ -27,7 +27,7 @@ impl Entries {
             if entry.path().is_dir() {
                 entries.folders.push(name);
             } else {
-                entries.has_pictures |= is_picture(&entry.path());
+                entries.has_pictures |= image::is_picture(&entry.path());
             }
         }
         entries.folders.sort();
@@ -50,14 +50,16 @@ pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for entry in walk {
         match entry {
-            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => pictures.push(entry.into_path()),
+            Ok(entry) if entry.file_type().is_file() && image::is_picture(entry.path()) => {
+                pictures.push(entry.into_path())
+            }
             Ok(_) => {}
             // A link back to a folder above shows nothing new.
             Err(error) if error.loop_ancestor().is_some() => {}
             // A dangling link named like a picture is an input that can't be read, not a reason to stop.
             Err(error) => match error.path() {
                 Some(path) if path.is_symlink() && !path.exists() => {
-                    if is_picture(path) {
+                    if image::is_picture(path) {
                         pictures.push(path.to_owned());
                     }
                 }
@@ -70,13 +72,4 @@ pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(pictures)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| image::EXTENSIONS.contains(&extension.as_str()))
-}
-
-pub(super) fn extensions() -> String {
-    format!("looked for .{}", image::EXTENSIONS.join(", ."))
 }

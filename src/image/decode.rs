@@ -12,21 +12,7 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::Picture;
-use super::jpeg;
-
-/// Extensions, in lower case, of the files that a walk through a folder takes for pictures.
-pub const EXTENSIONS: &[&str] =
-    &["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff"];
-
-const FORMATS: [(ImageFormat, &str); 6] = [
-    (ImageFormat::Jpeg, "JPEG"),
-    (ImageFormat::Png, "PNG"),
-    (ImageFormat::WebP, "WebP"),
-    (ImageFormat::Gif, "GIF"),
-    (ImageFormat::Bmp, "BMP"),
-    (ImageFormat::Tiff, "TIFF"),
-];
+use super::{Kind, Picture, jpeg};
 
 /// Phones reach 200 megapixels.
 const MAX_PIXELS: u64 = 200_000_000;
@@ -89,16 +75,10 @@ pub(super) fn truncated_message(name: &str) -> String {
 /// The format that the content is in, and what people call it.
 pub(super) fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
     ensure!(!bytes.is_empty(), "the file is empty; copy it again");
-    let guess = ::image::guess_format(bytes).ok();
-    if let Some(known) = FORMATS.into_iter().find(|(format, _)| guess == Some(*format)) {
-        return Ok(known);
+    match Kind::of_bytes(bytes) {
+        Some(kind) => kind.reader.map(|format| (format, kind.name)).ok_or_else(|| anyhow!(kind.refusal())),
+        None => bail!("not a picture: supported formats are {}; convert the file or leave it out", Kind::all_read()),
     }
-    let kind = match bytes.get(4..12) {
-        Some(b"ftypavif" | b"ftypavis") => "an AVIF picture",
-        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1") => "a HEIC picture",
-        _ => "not a picture",
-    };
-    bail!("{kind}: supported formats are JPEG, PNG, WebP, GIF, BMP and TIFF; convert the file or leave it out")
 }
 
 fn decode_jpeg(bytes: &[u8], side: usize) -> Result<(DynamicImage, Orientation)> {

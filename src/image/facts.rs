@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::decode::recognise;
-use super::jpeg;
+use super::{Kind, jpeg};
 
 /// Read from a file's headers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,19 +55,7 @@ impl Facts {
 
     /// Whether a file of this name is commonly of another format.
     pub fn contradicts(&self, path: &Path) -> bool {
-        let Some(extension) = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()) else {
-            return false;
-        };
-        let said = match extension.as_str() {
-            "jpg" | "jpeg" | "jpe" | "jfif" | "mpo" => "JPEG",
-            "png" => "PNG",
-            "webp" => "WebP",
-            "gif" => "GIF",
-            "bmp" | "dib" => "BMP",
-            "tif" | "tiff" => "TIFF",
-            _ => return false,
-        };
-        said != self.format
+        Kind::of_name(path).is_some_and(|said| said.name != self.format)
     }
 }
 

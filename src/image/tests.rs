@@ -48,6 +48,8 @@ pub(super) fn pattern([width, height]: [usize; 2]) -> Picture {
 mod animation;
 mod decoding;
 mod hostile;
+
 mod preprocessing;
+mod recognition;
 mod resizing;
 mod sheets;
