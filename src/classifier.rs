@@ -68,7 +68,7 @@ impl Parts {
             bail!("{origin}: has no classifier; train one with `xcept finetune`, or pass a model that has a head");
         };
         let head = Head::new(&model.tensors, device).with_context(|| origin.clone())?;
-        let head = head.with_temperature(metadata.temperature);
+        let head = head.with_temperature(metadata.temperature).with_unit_length(metadata.unit_length);
         let known = Known::from_tensors(&model.tensors).with_context(|| origin.clone())?;
         let named = metadata.class_names.len();
         let ids = metadata.class_ids.as_ref().map_or(named, Vec::len);

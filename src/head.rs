@@ -15,6 +15,8 @@ pub struct Head {
     layers: Vec<Dense>,
     /// What logits are divided by before they become probabilities.
     temperature: f64,
+    /// Whether features are scaled to length 1 first.
+    unit_length: bool,
 }
 
 /// `x · kernel + bias`.
@@ -55,17 +57,27 @@ impl Head {
         Ok(Self {
             layers: layer_names(tensors.keys()).into_iter().map(dense).collect::<Result<_>>()?,
             temperature: 1.0,
+            unit_length: false,
         })
     }
 
     /// A head over `layers`, whose tensors may be Candle variables.
     pub fn from_layers(layers: Vec<Dense>) -> Self {
-        Self { layers, temperature: 1.0 }
+        Self { layers, temperature: 1.0, unit_length: false }
+    }
+
+    /// The head for features that are scaled to length 1 before they reach the first layer, if `unit_length`.
+    pub fn with_unit_length(self, unit_length: bool) -> Self {
+        Self { unit_length, ..self }
     }
 
     /// The head with probabilities of this temperature; its logits stay.
     pub fn with_temperature(self, temperature: f64) -> Self {
         Self { temperature, ..self }
+    }
+
+    pub fn has_unit_length(&self) -> bool {
+        self.unit_length
     }
 
     pub fn layers(&self) -> &[Dense] {
@@ -105,7 +117,8 @@ impl Head {
         let length = features.dim(1)?;
         let expected = self.layers[0].kernel.dim(0)?;
         ensure!(length == expected, "features of length {length}, the head expects {expected}");
-        let mut x = if self.layers.len() == 1 { dropout(features.clone())? } else { features.clone() };
+        let features = if self.unit_length { unit_length(features)? } else { features.clone() };
+        let mut x = if self.layers.len() == 1 { dropout(features)? } else { features };
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
                 x = dropout(x.relu()?)?;
@@ -151,6 +164,14 @@ impl Head {
         let rows = (0..features.dim(0)?).map(row).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&rows, 0)?)
     }
+}
+
+/// Rows scaled to length 1; a row of zeros stays.
+///
+/// Shapes: [N,D], result the same.
+fn unit_length(features: &Tensor) -> Result<Tensor> {
+    let length = features.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f32::MIN_POSITIVE)?;
+    Ok(features.broadcast_div(&length)?)
 }
 
 /// A tensor as a file holds it.
@@ -213,6 +234,15 @@ mod tests {
         for (index, row) in together.iter().enumerate() {
             assert_eq!(of(&features.narrow(0, index, 1).unwrap())[0], *row);
         }
+    }
+
+    #[test]
+    fn a_head_for_rows_of_length_one_takes_no_notice_of_their_length() {
+        let head = tensors(&[("fc.weight", &[1, 2], &[5., 0.]), ("fc.bias", &[1], &[0.5])]);
+        let head = Head::new(&head, &Device::Cpu).unwrap().with_unit_length(true);
+        let rows = Tensor::new(&[[3.0_f32, 4.0], [0.3, 0.4], [0.0, 0.0]], &Device::Cpu).unwrap();
+        let logits = head.forward(&rows, Ok).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(logits.iter().zip([3.5, 3.5, 0.5]).all(|(a, b)| (a - b).abs() < 1e-6), "{logits:?}");
     }
 
     #[test]

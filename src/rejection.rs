@@ -70,6 +70,11 @@ impl Known {
         Ok(known)
     }
 
+    /// The same with the distances that another saw of pictures held out from it.
+    pub fn with_quantiles_of(self, other: &Self) -> Self {
+        Self { quantiles: other.quantiles.clone(), ..self }
+    }
+
     fn new(means: Vec<f32>, components: Vec<f32>, variances: Vec<f32>, length: usize) -> Self {
         let projections = |mean: &[f32]| components.chunks_exact(length).map(|c| dot(mean, c)).collect::<Vec<f64>>();
         let projected = means.chunks_exact(length).flat_map(projections).collect();

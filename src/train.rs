@@ -7,11 +7,11 @@
 
 mod boundary;
 mod checkpoint;
-pub mod cross_validation;
+mod cross_validation;
 mod data;
 mod fit;
 mod history;
-pub mod logistic;
+mod logistic;
 mod loss;
 mod model;
 mod optimizer;
@@ -20,11 +20,13 @@ mod recipe;
 mod run;
 mod schedule;
 mod settings;
+mod solved;
 mod source;
 mod split;
 mod validate;
 
 pub use checkpoint::{Checkpoint, write as write_checkpoint};
+pub use cross_validation::{Candidate, Solved};
 pub use data::{Below, Data};
 pub use fit::{Batch, Fit, Observer, random};
 pub use history::{EpochReport, Phase, Position};
@@ -35,7 +37,8 @@ pub use range_test::{Probe, Range, range_test, suggestion};
 pub use recipe::Recipe;
 pub use run::{Arguments, CURVES, RUNS, Run};
 pub use schedule::Schedule;
-pub use settings::{BatchNormMode, ClassWeight, Monitor, Settings, Unfreeze};
+pub use settings::{BatchNormMode, ClassWeight, HeadTraining, Monitor, Settings, Unfreeze};
+pub use solved::SolvedHead;
 pub use source::Source;
 pub use split::assign;
 pub use validate::{LEAST_PICTURES, features};

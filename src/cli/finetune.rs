@@ -15,15 +15,15 @@ use super::{Context, Status, WrongUsage, ending};
 use crate::features::Pipeline;
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
-use crate::train::{self, Arguments, Data, EpochReport, Position, Run, Settings, Unfreeze};
+use crate::train::{self, Arguments, Data, EpochReport, Phase, Position, Run, Settings, Unfreeze};
 use crate::{kernel, terminal, weights};
 use phases::Training;
 
 /// Train a classifier on labelled pictures: a head on bottleneck features, then the network with it
 ///
 /// Everything that comes of it lies in a folder of its own, runs/finetune/NAME: best.safetensors (for
-/// `xcept classify -m` and `xcept evaluate -m`), last.safetensors, results.csv, curves.svg and .png, args.toml
-/// and splits.csv. A run that was stopped, however it was, goes on with --resume.
+/// `xcept classify -m` and `xcept evaluate -m`), last.safetensors, results.csv, cross_validation.csv or curves.svg and
+/// .png, args.toml and splits.csv. A run that was stopped, however it was, goes on with --resume.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub struct Finetune {
@@ -79,7 +79,7 @@ impl Finetune {
         output::refuse_inputs(&outputs, self.data.inputs())?;
         let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
         let named = || self.data.data.display().to_string();
-        let data = Data::new(&features, settings.val, settings.seed).with_context(named)?;
+        let data = Data::new(&features, settings.held_out(), settings.seed).with_context(named)?;
         if settings.unfreeze != Unfreeze::Nothing {
             data.check_pictures()?;
         }
@@ -144,7 +144,7 @@ impl Finetune {
         })?;
         let pictures = features.rows.iter().map(|row| Path::new(&row.path));
         output::refuse_inputs(arguments.output.as_slice(), pictures)?;
-        let data = Data::new(&features, arguments.settings.val, arguments.settings.seed)?;
+        let data = Data::new(&features, arguments.settings.held_out(), arguments.settings.seed)?;
         let data_name = arguments.data.display();
         ensure!(
             data.digest() == arguments.examples,
@@ -206,7 +206,28 @@ fn is_copy(output: &Path, run: &Run) -> bool {
     matches!((std::fs::read(output), std::fs::read(run.best())), (Ok(output), Ok(best)) if output == best)
 }
 
-fn describe_calibration(best: &EpochReport) -> String {
+/// How good the model is.
+fn describe(best: &EpochReport, epochs: usize, data: &Data) -> String {
+    let figures = format!("accuracy {}, loss {:.4}", terminal::percent(best.val_accuracy), best.val_loss);
+    let is_solved = best.phase == Phase::Head && best.learning_rate == 0.0;
+    match data.val.len() {
+        0 if best.val_loss.is_nan() => format!("trained on {} pictures, judged on none", data.train.len()),
+        0 => format!("cross-validated {figures}; trained on all {} pictures", data.train.len()),
+        _ if is_solved => format!("validation {figures}"),
+        _ => format!("validation {figures} (epoch {} of {epochs})", best.epoch),
+    }
+}
+
+fn describe_calibration(best: &EpochReport, has_validation: bool) -> String {
+    if best.phase == Phase::Head && best.learning_rate == 0.0 {
+        let temperature = format!("temperature {:.3}, fitted on the held-out answers", best.temperature);
+        return match (best.val_calibration_error, best.val_calibrated_error) {
+            (Some(before), Some(after)) if has_validation => {
+                format!("{temperature}; calibration error on the validation pictures {before:.4} → {after:.4}")
+            }
+            _ => temperature,
+        };
+    }
     let (Some(before), Some(after)) = (best.val_calibration_error, best.val_calibrated_error) else {
         return format!("no temperature was fitted: that takes {} validation pictures or more", train::LEAST_PICTURES);
     };
@@ -228,18 +249,19 @@ fn train(
 ) -> Result<()> {
     interrupt::install();
     kernel::recycle();
-    context.terminal.note(format_args!(
-        "{} training and {} validation pictures of {} classes, in {}",
-        data.train.len(),
-        data.val.len(),
-        data.features.class_names.len(),
-        run.folder().display()
-    ));
-    let known = data.known()?;
+    let classes = data.features.class_names.len();
+    let (training, folder) = (data.train.len(), run.folder().display());
+    context.terminal.note(match data.val.len() {
+        0 => format!("{training} training pictures of {classes} classes, in {folder}"),
+        val => format!("{training} training and {val} validation pictures of {classes} classes, in {folder}"),
+    });
+    let known = data.known(arguments.settings.seed)?;
     let Position { history, best, .. } =
         Training { run, arguments, data, backbone: backbone.as_ref(), known, context }.run(checkpoint)?;
     let best = best.context("no epoch was trained")?;
-    context.terminal.note(describe_calibration(&best));
+    if !best.val_loss.is_nan() {
+        context.terminal.note(describe_calibration(&best, !data.val.is_empty()));
+    }
     if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, run)) {
         output::write_atomically(output, Existing::of(arguments.overwrite), &std::fs::read(run.best())?)?;
     }
@@ -248,13 +270,5 @@ fn train(
     // As the user would write it.
     let here = std::env::current_dir().unwrap_or_default();
     let model = model.strip_prefix(&here).unwrap_or(&model);
-    terminal::result(format_args!(
-        "{}: validation accuracy {}, loss {:.4} (epoch {} of {})",
-        model.display(),
-        terminal::percent(best.val_accuracy),
-        best.val_loss,
-        best.epoch,
-        history.len()
-    ))?;
-    Ok(())
+    Ok(terminal::result(format_args!("{}: {}", model.display(), describe(&best, history.len(), data)))?)
 }

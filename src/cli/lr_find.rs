@@ -10,10 +10,12 @@ use super::data::DataArguments;
 use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage, ending};
 use crate::architecture::FEATURES;
+use crate::head::Head;
 use crate::output::{self, Existing};
 use crate::plot::{Chart, Curve, Mark, Panel, Scale};
 use crate::train::{
-    self, Below, Data, EpochReport, Fit, Model, Observer, Phase, Position, Probe, Range, Settings, Source, Unfreeze,
+    self, Below, Data, EpochReport, Fit, HeadTraining, Model, Observer, Phase, Position, Probe, Range, Settings,
+    SolvedHead, Source, Unfreeze,
 };
 use crate::weights::Tensors;
 use crate::{interrupt, kernel, terminal};
@@ -58,8 +60,8 @@ impl LrFind {
         output::refuse_unwritable(&self.output, existing)?;
         output::refuse_input(&self.output, self.data.inputs())?;
         let (features, has_unreadable) = training::features(&self.data, &settings, self.overwrite, context)?;
-        let data =
-            Data::new(&features, settings.val, settings.seed).with_context(|| self.data.data.display().to_string())?;
+        let data = Data::new(&features, settings.held_out(), settings.seed)
+            .with_context(|| self.data.data.display().to_string())?;
         output::refuse_input(&self.output, features.rows.iter().map(|row| Path::new(&row.path)))?;
         if settings.unfreeze != Unfreeze::Nothing {
             data.check_pictures()?;
@@ -98,14 +100,25 @@ impl LrFind {
         if settings.unfreeze == Unfreeze::Nothing {
             return self.test(&mut fit, &train, context);
         }
-        let mut best = Best::default();
-        fit.run(&train, &val, &mut best)?;
+        let head = match settings.head {
+            HeadTraining::Solved => {
+                let check = || interrupt::check(|| NOTHING_WRITTEN.to_owned());
+                let model = SolvedHead::train(data, settings, &check, &mut || ())?.model;
+                Head::new(&model.tensors(&model.detached())?, &context.device)?
+                    .with_unit_length(model.has_unit_length())
+            }
+            HeadTraining::Epochs => {
+                let mut best = Best::default();
+                fit.run(&train, &val, &mut best)?;
+                Head::new(&best.head, &context.device)?
+            }
+        };
         let pipeline = &data.features.pipeline;
         let backbone = training::backbone(&self.data.data, pipeline, true, context)?;
         let (backbone, first) = backbone.zip(settings.first_block()).context("no backbone to train")?;
         let mut below = Below::open(data, &backbone, settings, &context.device)?;
         training::fill(&mut below, context)?;
-        let model = Model::with_blocks(&best.head, &backbone, first, pipeline.pool, settings, &context.device)?;
+        let model = Model::with_blocks(&head, &backbone, first, pipeline.pool, settings, &context.device)?;
         let mut fit = Fit::new(settings, Phase::Network, model, Position::default())?;
         self.test(&mut fit, &*below.train(), context)
     }
@@ -118,6 +131,8 @@ impl LrFind {
         probes
     }
 }
+
+const NOTHING_WRITTEN: &str = "nothing was written";
 
 /// Keeps the head of the best epoch.
 #[derive(Default)]
@@ -140,7 +155,7 @@ impl Observer for Best {
     }
 
     fn kept(&self) -> String {
-        "nothing was written".to_owned()
+        NOTHING_WRITTEN.to_owned()
     }
 }
 

@@ -11,16 +11,16 @@ use crate::dataset::Dataset;
 use crate::features::{Features, Pipeline};
 use crate::image::Augmentation;
 use crate::train::{
-    self, BatchNormMode, Below, ClassWeight, Monitor, OptimizerKind, Recipe, Schedule, Settings, Unfreeze,
+    self, BatchNormMode, Below, ClassWeight, HeadTraining, Monitor, OptimizerKind, Recipe, Schedule, Settings, Unfreeze,
 };
 use crate::weights::{Checkpoint, Source};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HeadKind {
-    /// Hidden layers before the classifier
-    Dense,
-    /// The classifier alone
+    /// The classifier alone, solved to its optimum; by epochs if an option of theirs is given
     Linear,
+    /// Hidden layers before the classifier, trained by epochs
+    Dense,
 }
 
 /// Settings of the training; what is left out is the recipe's, or the default.
@@ -30,7 +30,7 @@ pub struct SettingsArguments {
     /// Settings of a published experiment, for what is not set here
     #[arg(long)]
     recipe: Option<Recipe>,
-    /// dense has hidden layers, linear has none [default: dense]
+    /// [default: linear, or dense with an option that only a head trained by epochs has]
     #[arg(long)]
     head: Option<HeadKind>,
     /// Units of the dense head's hidden layers, the first behind the features [default: 256,128]
@@ -40,7 +40,7 @@ pub struct SettingsArguments {
     /// [default: 0.5, for a linear head 0]
     #[arg(long, value_name = "RATE")]
     dropout: Option<f32>,
-    /// Passes of the head alone over the training pictures [default: 30]
+    /// Train the head by this many passes over the training pictures, validated after each [default: 30]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Pictures of each step [default: 32]
@@ -100,7 +100,8 @@ pub struct SettingsArguments {
     /// What makes an epoch the best [default: val_accuracy]
     #[arg(long)]
     monitor: Option<Monitor>,
-    /// Share of each class that is kept for validation, where the data has no val folder [default: 0.2]
+    /// Share of each class to hold out for validation where the data has no val folder [default: none for a linear
+    /// head, which cross-validation judges before it trains on every picture; otherwise 0.2]
     #[arg(long, value_name = "SHARE")]
     val: Option<f64>,
     /// The same seed gives the same model [default: 0]
@@ -128,6 +129,7 @@ impl SettingsArguments {
 
     /// `base` with what was given in its place.
     pub fn over(&self, base: Settings) -> Settings {
+        let head = self.head_training(&base);
         let had_hidden = !base.hidden.is_empty();
         let hidden = match self.head {
             Some(HeadKind::Linear) => Vec::new(),
@@ -145,6 +147,7 @@ impl SettingsArguments {
         let momentum = self.momentum.unwrap_or(inherited);
         let keeps_nesterov = base.nesterov && optimizer == OptimizerKind::Sgd && momentum > 0.0;
         Settings {
+            head,
             dropout: self.dropout.unwrap_or(if becomes_linear { 0.0 } else { base.dropout }),
             hidden,
             epochs: self.epochs.unwrap_or(base.epochs),
@@ -167,10 +170,36 @@ impl SettingsArguments {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             patience: self.patience.or(base.patience),
             monitor: self.monitor.unwrap_or(base.monitor),
-            val: self.val.unwrap_or(base.val),
+            val: self.val.or(base.val),
             seed: self.seed.unwrap_or(base.seed),
             augment: self.augment.unwrap_or(base.augment),
             views: self.views.or(base.views),
+        }
+    }
+
+    /// By epochs if the head is dense, or an option is given that only such training has; of those that the network's
+    /// training has, too, only where the network does not train.
+    fn head_training(&self, base: &Settings) -> HeadTraining {
+        let is_of_head = self.head == Some(HeadKind::Dense)
+            || self.hidden.is_some()
+            || self.dropout.is_some()
+            || self.epochs.is_some()
+            || self.learning_rate.is_some();
+        let is_of_both = self.batch_size.is_some()
+            || self.optimizer.is_some()
+            || self.momentum.is_some()
+            || self.nesterov
+            || self.weight_decay.is_some()
+            || self.schedule.is_some()
+            || self.warm_up.is_some()
+            || self.clip_norm.is_some()
+            || self.ema.is_some()
+            || self.label_smoothing.is_some()
+            || self.patience.is_some()
+            || self.monitor.is_some();
+        match is_of_head || (is_of_both && self.unfreeze.unwrap_or(base.unfreeze) == Unfreeze::Nothing) {
+            true => HeadTraining::Epochs,
+            false => base.head,
         }
     }
 
@@ -194,7 +223,7 @@ pub fn features(
 ) -> Result<(Features, bool)> {
     let check = |dataset: &Dataset| {
         let labels = dataset.inputs.iter().map(|input| (input.split, input.class));
-        let assigned = train::assign(&dataset.class_names, labels, settings.val, settings.seed);
+        let assigned = train::assign(&dataset.class_names, labels, settings.held_out(), settings.seed);
         assigned.map(drop).with_context(|| data.data.display().to_string())
     };
     let (features, unreadable) = data.features(check, overwrite, context)?;

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 
 use super::boundary::{Boundary, Origin};
+use super::fit::random;
 use super::run::Example;
 use super::settings::Settings;
 use super::source::{Cached, Picture, Pictures, Rows, Source, View};
-use super::split::assign;
+use super::split::{assign, drawn};
 use crate::architecture;
 use crate::features::{Features, Row};
 use crate::image::Augmentation;
@@ -18,6 +19,9 @@ use crate::network::FeatureExtractor;
 use crate::output;
 use crate::rejection::Known;
 use crate::weights::{Checkpoint, Digest};
+
+/// Share of the training pictures whose distances from the others stand for those of new pictures.
+const HELD_FOR_DISTANCES: f64 = 0.2;
 
 /// The rows of a features file, shared out.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl<'a> Data<'a> {
     ///
     /// # Errors
     /// Those of [`assign`], and if a feature is not a number.
-    pub fn new(features: &'a Features, val_fraction: f64, seed: u64) -> Result<Self> {
+    pub fn new(features: &'a Features, val_fraction: Option<f64>, seed: u64) -> Result<Self> {
         let labels = features.rows.iter().map(|row| (row.split, row.class));
         let (train, val) = assign(&features.class_names, labels, val_fraction, seed)?;
         features.ensure_finite()?;
@@ -73,13 +77,26 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Where the training pictures' features lie, and how far the validation pictures are from there.
+    /// Where the training pictures' features lie, and how far the validation pictures are from there; without such,
+    /// how far training pictures are from the others. None where none can be held out.
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn known(&self) -> Result<Known> {
+    pub fn known(&self, seed: u64) -> Result<Option<Known>> {
         let (train, val) = self.rows(&Device::Cpu);
-        Known::fit(&train.rows, &train.classes, &val.rows)
+        if !val.rows.is_empty() {
+            return Known::fit(&train.rows, &train.classes, &val.rows).map(Some);
+        }
+        let is_held = drawn(&train.classes, HELD_FOR_DISTANCES, &mut random(seed, "distances"));
+        let of = |held: bool| (0..train.rows.len()).filter(move |&row| is_held[row] == held).collect::<Vec<_>>();
+        let (learnt, held) = (of.clone()(false), of(true));
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let rows = |indices: &[usize]| indices.iter().map(|&row| train.rows[row]).collect::<Vec<_>>();
+        let classes: Vec<usize> = learnt.iter().map(|&row| train.classes[row]).collect();
+        let others = Known::fit(&rows(&learnt), &classes, &rows(&held))?;
+        Ok(Some(Known::fit(&train.rows, &train.classes, &rows(&held))?.with_quantiles_of(&others)))
     }
 
     /// Training and validation examples for the head alone.

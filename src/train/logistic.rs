@@ -23,16 +23,17 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 const COST_TOLERANCE: f64 = 1e-10;
 
 /// Feature rows moved and scaled for the solver: the mean is 0, and the mean squared length 1.
+#[derive(Debug)]
 pub struct Design {
     chunks: Vec<Tensor>,
     mean: Vec<f64>,
     scale: f64,
-    /// Whether each row was brought to length 1 before.
-    unit_length: bool,
     length: usize,
 }
 
 impl Design {
+    /// Of the rows as they are, or each scaled to length 1 before.
+    ///
     /// # Errors
     /// If there are no rows, or no memory for them.
     pub fn new(rows: &[&[f32]], unit_length: bool) -> Result<Self> {
@@ -55,7 +56,7 @@ impl Design {
             Tensor::from_vec(values.collect::<Vec<f64>>(), (rows.len(), length), &Device::Cpu)
         };
         let chunks = rows.chunks(CHUNK).map(chunk).collect::<candle_core::Result<_>>()?;
-        Ok(Self { chunks, mean, scale, unit_length, length })
+        Ok(Self { chunks, mean, scale, length })
     }
 
     /// Logits of every row under one model, [N,O].
@@ -83,10 +84,6 @@ impl Design {
             bias.iter_mut().zip(weights).for_each(|(bias, weight)| *bias -= weight * mean);
         }
         Linear { kernel, bias }
-    }
-
-    pub fn has_unit_length(&self) -> bool {
-        self.unit_length
     }
 }
 

@@ -28,6 +28,12 @@ impl Loss {
         Self { weights, smoothing: smoothing as f32 }
     }
 
+    /// What each row of these classes counts.
+    pub fn row_weights(&self, classes: &[usize]) -> Vec<f64> {
+        let weight = |&class: &usize| self.weights.as_ref().map_or(1.0, |weights| f64::from(weights[class]));
+        classes.iter().map(weight).collect()
+    }
+
     /// The plain cross-entropy, for validation.
     pub fn plain() -> Self {
         Self { weights: None, smoothing: 0.0 }

@@ -23,6 +23,8 @@ pub struct Model {
     variables: Vec<Var>,
     /// Dense layers of the head; the first variables are theirs, kernel and bias by turns.
     layers: usize,
+    /// Whether the head sees features scaled to length 1.
+    unit_length: bool,
     blocks: Option<Blocks>,
 }
 
@@ -82,7 +84,7 @@ impl Model {
         device: &Device,
     ) -> Result<Self> {
         let outputs = if classes == 2 { 1 } else { classes };
-        let mut model = Self { names: Vec::new(), variables: Vec::new(), layers: hidden.len() + 1, blocks: None };
+        let mut model = Self::empty(hidden.len() + 1, false);
         let mut fan_in = inputs;
         for (index, fan_out) in hidden.iter().copied().chain([outputs]).enumerate() {
             let limit = (6.0 / (fan_in + fan_out) as f32).sqrt();
@@ -94,25 +96,36 @@ impl Model {
         Ok(model)
     }
 
+    fn empty(layers: usize, unit_length: bool) -> Self {
+        Self { names: Vec::new(), variables: Vec::new(), layers, unit_length, blocks: None }
+    }
+
+    /// A head of these layers, for features scaled to length 1 if `unit_length`.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn of_layers(layers: &[Dense], unit_length: bool) -> Result<Self> {
+        let mut model = Self::empty(layers.len(), unit_length);
+        for (index, Dense { kernel, bias }) in layers.iter().enumerate() {
+            model.push(format!("layer {index} kernel"), Var::from_tensor(kernel)?);
+            model.push(format!("layer {index} bias"), Var::from_tensor(bias)?);
+        }
+        Ok(model)
+    }
+
     /// A trained head, with the backbone's blocks from `first` on.
     ///
     /// # Errors
     /// If the head or a tensor of the backbone is missing.
     pub fn with_blocks(
-        head: &Tensors,
+        head: &Head,
         backbone: &Checkpoint,
         first: usize,
         pool: Pool,
         settings: &Settings,
         device: &Device,
     ) -> Result<Self> {
-        let head = Head::new(head, device)?;
-        let layers = head.layers();
-        let mut model = Self { names: Vec::new(), variables: Vec::new(), layers: layers.len(), blocks: None };
-        for (index, Dense { kernel, bias }) in layers.iter().enumerate() {
-            model.push(format!("layer {index} kernel"), Var::from_tensor(kernel)?);
-            model.push(format!("layer {index} bias"), Var::from_tensor(bias)?);
-        }
+        let mut model = Self::of_layers(head.layers(), head.has_unit_length())?;
         let (mut constants, mut running) = (HashMap::new(), HashMap::new());
         let trains_norms = settings.batch_norm == BatchNormMode::Train;
         for spec in architecture::tensors_of(first..=*BLOCKS.end()) {
@@ -137,6 +150,16 @@ impl Model {
     fn push(&mut self, name: String, variable: Var) {
         self.names.push(name);
         self.variables.push(variable);
+    }
+
+    /// Whether the head sees features scaled to length 1.
+    pub fn has_unit_length(&self) -> bool {
+        self.unit_length
+    }
+
+    /// Hidden layers of the head.
+    pub fn hidden_layers(&self) -> usize {
+        self.layers - 1
     }
 
     pub fn variables(&self) -> &[Var] {
@@ -179,14 +202,19 @@ impl Model {
         self.network(&self.variables.iter().map(|variable| variable.as_tensor().clone()).collect::<Vec<_>>())
     }
 
+    /// The head alone, over tensors in the place of the variables.
+    pub fn head_over(&self, tensors: &[Tensor]) -> Head {
+        let layer = |pair: &[Tensor]| Dense { kernel: pair[0].clone(), bias: pair[1].clone() };
+        let layers = tensors[..2 * self.layers].chunks_exact(2).map(layer).collect();
+        Head::from_layers(layers).with_unit_length(self.unit_length)
+    }
+
     /// The forward function over tensors in the place of the variables.
     ///
     /// # Errors
     /// If a tensor is missing.
     pub fn network(&self, tensors: &[Tensor]) -> Result<Network> {
-        let (head, rest) = tensors.split_at(2 * self.layers);
-        let layer = |pair: &[Tensor]| Dense { kernel: pair[0].clone(), bias: pair[1].clone() };
-        let head = Head::from_layers(head.chunks_exact(2).map(layer).collect());
+        let (head, rest) = (self.head_over(tensors), &tensors[2 * self.layers..]);
         let Some(Blocks { first, convention, pool, constants, .. }) = &self.blocks else {
             return Ok(Network { head, blocks: None });
         };

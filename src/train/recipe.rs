@@ -5,7 +5,7 @@
 
 use super::optimizer::OptimizerKind;
 use super::schedule::{Every, Schedule};
-use super::settings::{BatchNormMode, Settings, Unfreeze};
+use super::settings::{BatchNormMode, HeadTraining, Settings, Unfreeze};
 use crate::image::Augmentation;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -23,7 +23,7 @@ pub enum Recipe {
 
 impl Recipe {
     pub fn settings(self) -> Settings {
-        let whole_network = Settings { unfreeze: Unfreeze::From(1), ..Settings::default() };
+        let whole_network = Settings { head: HeadTraining::Epochs, unfreeze: Unfreeze::From(1), ..Settings::default() };
         let paper = Settings {
             hidden: Vec::new(),
             batch_norm: BatchNormMode::Train,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::cross_validation::Candidate;
 use super::history::{EpochReport, Phase};
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
@@ -185,7 +186,20 @@ impl Run {
         output::write_atomically(&self.folder.join(SPLITS), Existing::Own, &writer.into_inner()?)
     }
 
-    /// Writes `results.csv` and the curves.
+    /// Writes `cross_validation.csv`, a row for each candidate.
+    ///
+    /// # Errors
+    /// Names the file if it cannot be written.
+    pub fn write_candidates(&self, candidates: &[Candidate]) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for candidate in candidates {
+            writer.serialize(candidate)?;
+        }
+        let path = self.folder.join("cross_validation.csv");
+        output::write_atomically(&path, Existing::Own, &writer.into_inner()?)
+    }
+
+    /// Writes `results.csv` and, of a run that trained by epochs, the curves.
     ///
     /// # Errors
     /// Names the file if it cannot be written.
@@ -196,6 +210,10 @@ impl Run {
         }
         let write = |name: &str, bytes: &[u8]| output::write_atomically(&self.folder.join(name), Existing::Own, bytes);
         write("results.csv", &writer.into_inner()?)?;
+        // A head that was solved has no curve.
+        if history.len() == 1 && history[0].learning_rate == 0.0 {
+            return Ok(());
+        }
         let chart = curves(history);
         let [svg, png] = CURVES;
         write(svg, chart.svg().as_bytes())?;
@@ -208,7 +226,11 @@ impl Run {
     /// If the file cannot be removed.
     pub fn finish(&self) -> Result<()> {
         let path = self.checkpoint();
-        fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))
+        match fs::remove_file(&path) {
+            // A head that was solved needed none.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("{}: cannot be removed", path.display())),
+        }
     }
 }
 

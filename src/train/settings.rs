@@ -14,7 +14,9 @@ use crate::image::Augmentation;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Units of the head's hidden layers; none for a linear head.
+    /// How the head is trained before the network.
+    pub head: HeadTraining,
+    /// Units of the head's hidden layers, none for a linear head; of a head that is trained by epochs.
     pub hidden: Vec<usize>,
     /// Share of each hidden layer's outputs that is dropped while training; of the features where the
     /// head has no hidden layer.
@@ -50,13 +52,25 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     pub monitor: Monitor,
-    /// Share of each class that is kept for validation, where the data has no such folder.
-    pub val: f64,
+    /// Share of each class that is kept for validation, where the data has no such folder; [`Self::held_out`] says
+    /// what holds without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<f64>,
     pub seed: u64,
     pub augment: Augmentation,
     /// Augmented views of each picture that are computed once; none: every epoch has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub views: Option<usize>,
+}
+
+/// How the head is trained while the network stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadTraining {
+    /// A linear head, solved to its optimum with settings that cross-validation chooses.
+    Solved,
+    /// By epochs of the optimiser's steps, validated after each.
+    Epochs,
 }
 
 /// The part of the network that trains with the head.
@@ -140,6 +154,7 @@ pub enum Monitor {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            head: HeadTraining::Solved,
             hidden: vec![256, 128],
             dropout: 0.5,
             epochs: 30,
@@ -162,7 +177,7 @@ impl Default for Settings {
             label_smoothing: 0.0,
             patience: None,
             monitor: Monitor::ValAccuracy,
-            val: 0.2,
+            val: None,
             seed: 0,
             augment: Augmentation::NONE,
             views: None,
@@ -193,8 +208,10 @@ impl Settings {
         share("momentum", self.momentum)?;
         share("label-smoothing", self.label_smoothing)?;
         self.ema.map_or(Ok(()), |ema| share("ema", ema))?;
-        share("val", self.val)?;
-        above_zero("val", self.val)?;
+        if let Some(val) = self.val {
+            share("val", val)?;
+            above_zero("val", val)?;
+        }
         above_zero("learning-rate", self.learning_rate)?;
         above_zero("finetune-learning-rate", self.finetune_learning_rate)?;
         not_negative("backbone-lr-scale", self.backbone_lr_scale)?;
@@ -245,6 +262,14 @@ impl Settings {
             "--views: nothing can be kept where the whole network trains; pass --unfreeze blockN, or leave it out"
         );
         Ok(())
+    }
+
+    /// The share of each class that is kept for validation where the data has no such folder; none where
+    /// cross-validation chooses, and every picture trains.
+    pub fn held_out(&self) -> Option<f64> {
+        const SHARE: f64 = 0.2;
+        let chooses_epochs = self.head == HeadTraining::Epochs || self.unfreeze != Unfreeze::Nothing;
+        self.val.or(chooses_epochs.then_some(SHARE))
     }
 
     /// The first block that trains, if any does.

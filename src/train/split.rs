@@ -8,15 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use crate::dataset::Split;
 
 /// Indices of the rows to train on and to validate with, in order: by the data set's own folders
-/// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`. Rows of `test` and
-/// rows without a class are left out.
+/// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`; without a fraction, all train.
+/// Rows of `test` and rows without a class are left out.
 ///
 /// # Errors
 /// If there are fewer than two classes or a class is missing from a part.
 pub fn assign(
     class_names: &[String],
     labels: impl Iterator<Item = (Option<Split>, Option<usize>)>,
-    val_fraction: f64,
+    val_fraction: Option<f64>,
     seed: u64,
 ) -> Result<(Vec<usize>, Vec<usize>)> {
     let mut is_any_test = false;
@@ -35,14 +35,18 @@ pub fn assign(
     ensure!(class_names.len() >= 2, "one class only (`{}`), expected at least two class folders", class_names[0]);
     let (train, val): (Vec<_>, Vec<_>) = if rows.iter().any(|row| row.split == Some(Split::Val)) {
         rows.into_iter().partition(|row| row.split != Some(Split::Val))
-    } else {
+    } else if let Some(val_fraction) = val_fraction {
         let classes: Vec<usize> = rows.iter().map(|row| row.class).collect();
         let is_val = drawn(&classes, val_fraction, &mut ChaCha8Rng::seed_from_u64(seed));
         let (train, val): (Vec<_>, Vec<_>) = rows.into_iter().zip(is_val).partition(|(_, is_val)| !is_val);
         let rows = |part: Vec<(Labelled, bool)>| part.into_iter().map(|(row, _)| row).collect();
         (rows(train), rows(val))
+    } else {
+        (rows, Vec::new())
     };
-    for (name, rows) in [("training", &train), ("validation", &val)] {
+    // Without any validation pictures there is no such part.
+    let parts = [("training", &train), ("validation", &val)];
+    for (name, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         for (class, class_name) in class_names.iter().enumerate() {
             ensure!(
                 rows.iter().any(|row| row.class == class),
@@ -83,7 +87,7 @@ mod tests {
     /// Classes of the training and the validation rows.
     fn split_of(labels: &[Label], fraction: f64) -> Result<(Vec<usize>, Vec<usize>)> {
         let names = ["cat".to_owned(), "dög".to_owned()];
-        let (train, val) = assign(&names, labels.iter().copied(), fraction, 0)?;
+        let (train, val) = assign(&names, labels.iter().copied(), Some(fraction), 0)?;
         let classes = |rows: Vec<usize>| rows.into_iter().filter_map(|row| labels[row].1).collect();
         Ok((classes(train), classes(val)))
     }

@@ -95,6 +95,11 @@ fn for_each(
     )
 }
 
+/// The expected calibration error at a temperature.
+pub(super) fn calibration_error(logits: &Logits, temperature: f64) -> f64 {
+    calibration::expected_calibration_error(&calibration::reliability(&logits.confidences(temperature)))
+}
+
 impl Calibration {
     /// Halves are drawn by `seed`, half of each class.
     pub fn of(logits: &Logits, seed: u64) -> Self {
@@ -103,10 +108,8 @@ impl Calibration {
         }
         let is_other = split::drawn(logits.truths(), 0.5, &mut random(seed, "calibration"));
         let (fitted, other) = (logits.select(|row| !is_other[row]), logits.select(|row| is_other[row]));
-        let error = |temperature: f64| {
-            calibration::expected_calibration_error(&calibration::reliability(&other.confidences(temperature)))
-        };
-        let errors = [1.0, calibration::fit_temperature(&fitted)].map(error);
+        let errors =
+            [1.0, calibration::fit_temperature(&fitted)].map(|temperature| calibration_error(&other, temperature));
         Self { temperature: calibration::fit_temperature(logits), errors: Some(errors) }
     }
 }

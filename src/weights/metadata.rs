@@ -43,6 +43,9 @@ pub struct HeadMetadata {
     /// What the logits are divided by before they become probabilities.
     #[serde(default = "plain_temperature", skip_serializing_if = "is_plain")]
     pub temperature: f64,
+    /// Whether features are scaled to length 1 before the first layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unit_length: bool,
 }
 
 /// That of a head whose probabilities were not fitted.
@@ -120,6 +123,14 @@ impl HeadMetadata {
             None => ((0..classes).map(|class| format!("class {class}")).collect(), None),
         };
         let name = if class_ids.is_some() { "imagenet" } else { "imported" };
-        Some(Self { name: name.to_owned(), class_names, class_ids, pool: Pool::Avg, dropout, temperature: 1.0 })
+        Some(Self {
+            name: name.to_owned(),
+            class_names,
+            class_ids,
+            pool: Pool::Avg,
+            dropout,
+            temperature: 1.0,
+            unit_length: false,
+        })
     }
 }

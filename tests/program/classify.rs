@@ -146,7 +146,8 @@ fn a_closed_pipe_is_no_failure() {
 fn an_empty_folder_is_an_error_that_names_it() {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("empty")).unwrap();
-    desk.run(&["classify", "-m", "cats-vs-dogs", "empty"]).assert_failed(1, &["empty: no pictures", ".jpg"]);
+    desk.run(&["classify", "-m", "cats-vs-dogs", "empty"])
+        .assert_failed(1, &["empty: no pictures", "looked for JPEG, PNG"]);
 }
 
 #[test]

@@ -51,15 +51,86 @@ fn a_folder_becomes_a_model_that_needs_nothing_beside_it() {
 }
 
 #[test]
+fn without_a_val_folder_every_picture_trains_and_cross_validation_judges() {
+    let desk = desk_with_pictures();
+    let ran = desk.run(&["finetune", "data", "-o", "pets.safetensors"]);
+    let result = "pets.safetensors: cross-validated accuracy 100.00 %, loss ";
+    assert!(ran.assert_done().stdout.starts_with(result), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("; trained on all 16 pictures\n"), "{}", ran.stdout);
+    for part in
+        ["16 training pictures of 2 classes", "linear head, features as they are", "in 5 parts, 0.0 of 16 pictures"]
+    {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let run = desk.path("runs/finetune/data");
+    let candidates = std::fs::read_to_string(run.join("cross_validation.csv")).unwrap();
+    assert!(candidates.starts_with("unit_length,strength,mistakes,log_loss,temperature\nfalse,3.2,"), "{candidates}");
+    assert_eq!(candidates.lines().count(), 17);
+    assert!(!std::fs::read_to_string(run.join("splits.csv")).unwrap().contains(",val,"));
+    let ran = desk.run(&["classify", "-m", "pets.safetensors", &sample("chelsea.png"), &sample("beagle.jpg")]);
+    let lines = ran.assert_done().json_lines();
+    for (line, label) in lines.iter().zip(["cat", "dog"]) {
+        assert_eq!(line["predictions"][0]["label"], label);
+        // Epochs of SGD left such few pictures near 0.5.
+        assert!(line["predictions"][0]["probability"].as_f64().unwrap() > 0.8, "{line}");
+    }
+    // An option of training by epochs holds pictures out, as ever.
+    let ran = desk.run(&["finetune", "data", "--name", "epochs", "--epochs", "1"]);
+    assert!(ran.assert_done().stderr.contains("12 training and 4 validation pictures"), "{}", ran.stderr);
+}
+
+#[test]
+fn one_picture_of_a_class_trains_and_says_what_cannot_be_judged() {
+    let desk = Desk::new();
+    desk.add_sample("kitten.jpg", "data/cat/1.jpg");
+    desk.add_sample("beagle.jpg", "data/dog/1.jpg");
+    let ran = desk.run(&["finetune", "data", "-o", "pets.safetensors"]);
+    assert_eq!(ran.assert_done().stdout, "pets.safetensors: trained on 2 pictures, judged on none\n");
+    assert!(ran.stderr.contains("nothing can be held out"), "{}", ran.stderr);
+    let ran = desk.run(&["classify", "-m", "pets.safetensors", &sample("chelsea.png")]);
+    assert_eq!(ran.assert_done().json_lines()[0]["predictions"][0]["label"], "cat");
+}
+
+#[test]
+fn a_val_folder_chooses_nothing_of_a_linear_head() {
+    let desk = Desk::new();
+    add_crops(&desk, "kitten.jpg", "data/train/cat", 4);
+    add_crops(&desk, "beagle.jpg", "data/train/dog", 4);
+    add_crops(&desk, "chelsea.png", "data/val/cat", 2);
+    add_crops(&desk, "beagle.jpg", "data/val/dog", 2);
+    let ran = desk.run(&["finetune", "data", "--name", "one"]);
+    assert!(ran.assert_done().stdout.contains("validation accuracy 100.00 %"), "{}", ran.stdout);
+    // Swapped labels there change what the model is called good for, and not the model.
+    std::fs::rename(desk.path("data/val/cat"), desk.path("data/val/x")).unwrap();
+    std::fs::rename(desk.path("data/val/dog"), desk.path("data/val/cat")).unwrap();
+    std::fs::rename(desk.path("data/val/x"), desk.path("data/val/dog")).unwrap();
+    let ran = desk.run(&["finetune", "data", "--name", "two"]);
+    assert!(ran.assert_done().stdout.contains("validation accuracy 0.00 %"), "{}", ran.stdout);
+    let head = |run: &str| {
+        let model = xcept::weights::load(&desk.path(&format!("runs/finetune/{run}/best.safetensors"))).unwrap();
+        (model.tensors["fc.weight"].clone(), model.metadata.head.unwrap().temperature)
+    };
+    assert_eq!(head("one"), head("two"));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
     let desk = desk_with_pictures();
     desk.run(&["extract-features", "data"]).assert_done();
     let bytes = |runs: &str, threads: &str, seed: &str| {
+        let arguments = ["finetune", "--seed", seed, "--threads", threads, "--runs", runs];
+        let ran =
+            desk.command(&arguments).env("RAYON_NUM_THREADS", threads).args(["--name", "solved"]).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let solved = std::fs::read(desk.path(runs).join("solved/best.safetensors")).unwrap();
         let arguments = ["finetune", "--epochs", "4", "--seed", seed, "--threads", threads, "--runs", runs];
         let ran = desk.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         ["best.safetensors", "last.safetensors", "results.csv", "curves.svg", "curves.png", "splits.csv"]
             .map(|name| std::fs::read(desk.path(runs).join("features").join(name)).unwrap())
+            .into_iter()
+            .chain([solved])
+            .collect::<Vec<_>>()
     };
     let one = bytes("one", "1", "0");
     assert!(one == bytes("two", "2", "0"));

@@ -54,7 +54,7 @@ pub fn step(
     let first = settings.first_block().unwrap_or(1);
     let mut random = train::random(settings.seed, "bench");
     let head = Model::head(&settings.hidden, FEATURES, 2, &mut random, device)?;
-    let head = head.tensors(&head.detached())?;
+    let head = head.head_over(&head.detached());
     let model = Model::with_blocks(&head, backbone, first, Pool::Avg, settings, device)?;
     let mut fit = Fit::new(settings, Phase::Network, model, Position::default())?;
     let (side, channels) = architecture::boundary(first, size);

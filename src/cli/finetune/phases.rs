@@ -9,12 +9,15 @@ use serde_json::json;
 use super::watch::Watch;
 use crate::architecture::FEATURES;
 use crate::cli::{Context, training};
+use crate::head::Head;
 use crate::output::Existing;
 use crate::rejection::Known;
 use crate::train::{
-    self, Arguments, Below, Checkpoint, Data, EpochReport, Fit, Model, Observer, Phase, Position, Run, Unfreeze,
+    self, Arguments, Below, Checkpoint, Data, EpochReport, Fit, HeadTraining, Model, Observer, Phase, Position, Run,
+    Solved, SolvedHead, Unfreeze,
 };
 use crate::weights::{self, HeadMetadata, Metadata, Precision, Source, Tensors};
+use crate::{interrupt, terminal};
 
 pub struct Training<'a> {
     pub run: &'a Run,
@@ -23,7 +26,7 @@ pub struct Training<'a> {
     /// Where the network trains or the model file must hold it; otherwise where it is at hand.
     pub backbone: Option<&'a weights::Checkpoint>,
     /// Where the training pictures lie for the backbone as it came.
-    pub known: Known,
+    pub known: Option<Known>,
     pub context: &'a Context,
 }
 
@@ -32,11 +35,33 @@ impl Training<'_> {
     pub fn run(&self, mut checkpoint: Option<Checkpoint>) -> Result<Position> {
         let mut position = Position::default();
         if checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.phase() == Phase::Head) {
-            position = self.train_head(checkpoint.take())?;
+            position = match self.arguments.settings.head {
+                HeadTraining::Solved => self.solve_head()?,
+                HeadTraining::Epochs => self.train_head(checkpoint.take())?,
+            };
         }
         if self.arguments.settings.unfreeze != Unfreeze::Nothing {
             position = self.train_network(position, checkpoint)?;
         }
+        Ok(position)
+    }
+
+    /// Solves a linear head. It takes seconds: a run that is stopped meanwhile begins it anew.
+    fn solve_head(&self) -> Result<Position> {
+        let (run, settings) = (self.run, &self.arguments.settings);
+        let bar = self.context.terminal.progress(SolvedHead::steps(self.data, settings), "candidates");
+        let kept = || format!("go on with `xcept finetune --resume {}`", run.folder().display());
+        let solved = SolvedHead::train(self.data, settings, &|| interrupt::check(kept), &mut || bar.inc(1));
+        bar.finish_and_clear();
+        let SolvedHead { model, report, solved } = solved?;
+        self.context.terminal.note(describe_choice(&solved));
+        run.write_candidates(&solved.candidates)?;
+        let paths = [Some(run.best()), (settings.unfreeze == Unfreeze::Nothing).then(|| run.last())];
+        for path in paths.into_iter().flatten() {
+            self.write_model(&path, &model, &model.detached(), Some(&report))?;
+        }
+        let position = Position { history: vec![report.clone()], best: Some(report), ..Position::default() };
+        run.write_history(&position.history)?;
         Ok(position)
     }
 
@@ -64,7 +89,7 @@ impl Training<'_> {
         // From the best head; a checkpoint brings its own.
         let best = weights::load(&self.run.best())?;
         let pool = self.data.features.pipeline.pool;
-        let model = Model::with_blocks(&best.tensors, backbone, first, pool, settings, device)?;
+        let model = Model::with_blocks(&head_of(&best, device)?, backbone, first, pool, settings, device)?;
         let mut fit = Fit::new(settings, Phase::Network, model, position)?;
         self.fit(&mut fit, &*below.train(), &*below.val(), checkpoint)?;
         self.write_model(&self.run.last(), &fit.model, &fit.evaluated(), fit.position.history.last())?;
@@ -82,8 +107,8 @@ impl Training<'_> {
             return Ok(());
         }
         let Arguments { settings, pipeline, .. } = self.arguments;
-        let model =
-            Model::with_blocks(&best.tensors, &best, first_block, pipeline.pool, settings, &self.context.device)?;
+        let head = head_of(&best, &self.context.device)?;
+        let model = Model::with_blocks(&head, &best, first_block, pipeline.pool, settings, &self.context.device)?;
         let network = model.network(&model.detached())?;
         let (train, val) = (below.plain_train(), below.val());
         let bar =
@@ -126,7 +151,7 @@ impl Training<'_> {
         let Arguments { settings, pipeline, name, .. } = self.arguments;
         let mut tensors = model.tensors(values)?;
         if report.is_some_and(|report| report.phase == Phase::Head) {
-            tensors.extend(self.known.tensors());
+            tensors.extend(self.known.iter().flat_map(Known::tensors));
         }
         let is_portable = pipeline.base.parse::<Source>()?.is_portable();
         let is_embedded = settings.unfreeze != Unfreeze::Nothing || !is_portable;
@@ -151,23 +176,45 @@ impl Training<'_> {
             backbone: Some(if is_embedded { weights::backbone_digest(&tensors) } else { pipeline.backbone.clone() }),
             base: (!is_embedded).then(|| pipeline.base.clone()),
             preprocessing: pipeline.preprocessing,
-            head: Some(self.head_metadata(name, report.map_or(1.0, |report| report.temperature))),
+            head: Some(self.head_metadata(name, model, report.map_or(1.0, |report| report.temperature))),
             history: history.as_object().cloned().unwrap_or_default(),
         };
         write(path, &tensors, &metadata)
     }
 
-    fn head_metadata(&self, name: &str, temperature: f64) -> HeadMetadata {
+    fn head_metadata(&self, name: &str, model: &Model, temperature: f64) -> HeadMetadata {
         let settings = &self.arguments.settings;
         HeadMetadata {
             name: name.to_owned(),
             class_names: self.data.features.class_names.clone(),
             class_ids: None,
             pool: self.arguments.pipeline.pool,
-            dropout: vec![settings.dropout; settings.hidden.len()],
+            dropout: vec![settings.dropout; model.hidden_layers()],
             temperature,
+            unit_length: model.has_unit_length(),
         }
     }
+}
+
+/// The head of a run's model.
+fn head_of(model: &weights::Checkpoint, device: &Device) -> Result<Head> {
+    let unit_length = model.metadata.head.as_ref().is_some_and(|head| head.unit_length);
+    Ok(Head::new(&model.tensors, device)?.with_unit_length(unit_length))
+}
+
+/// What cross-validation chose, in a line.
+fn describe_choice(solved: &Solved) -> String {
+    let Solved { chosen, folds, judged, .. } = solved;
+    let features = if chosen.unit_length { "features scaled to length 1" } else { "features as they are" };
+    let choice = format!("linear head, {features}, C = {:.3}", chosen.strength);
+    if *folds == 0 {
+        return format!("{choice}, by default: with one picture of each class nothing can be held out to judge it by");
+    }
+    let pictures = terminal::counted(*judged, "picture", "pictures");
+    format!(
+        "{choice}: chosen by cross-validation in {folds} parts, {:.1} of {pictures} held out wrong, log loss {:.4}",
+        chosen.mistakes, chosen.log_loss
+    )
 }
 
 fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
