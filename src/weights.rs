@@ -6,6 +6,7 @@
 
 mod bundled;
 pub mod check;
+mod config;
 mod digest;
 pub mod hub;
 pub mod keras;
@@ -59,6 +60,10 @@ pub struct Checkpoint {
     pub metadata: Metadata,
     /// Where they come from, for messages.
     pub origin: String,
+    /// Whether the file is one of ours, which says itself what the rest is assumed of.
+    pub is_described: bool,
+    /// What the user should know of how the file was read.
+    pub notes: Vec<String>,
 }
 
 /// Key of our entry in the metadata of a safetensors file, of weights or of features.
@@ -160,5 +165,5 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
 /// A checkpoint from a file whose format, not its metadata, tells the convention.
 fn foreign(imported: Imported, convention: Convention, origin: String) -> Result<Checkpoint> {
     let metadata = Metadata::of_foreign(&imported, convention).with_context(|| origin.clone())?;
-    Ok(Checkpoint { tensors: imported.tensors, metadata, origin })
+    Ok(Checkpoint { tensors: imported.tensors, metadata, origin, is_described: false, notes: Vec::new() })
 }

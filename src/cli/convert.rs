@@ -10,7 +10,7 @@ use crate::convention::Convention;
 use crate::image::Interpolation;
 use crate::output::{self, Existing};
 use crate::terminal;
-use crate::weights::{self, Checkpoint, Metadata, Precision, is_head_tensor};
+use crate::weights::{self, Checkpoint, Metadata, Precision, Source, is_head_tensor};
 
 /// Convert Keras .h5 and .keras, PyTorch .pth and safetensors to a model file of xcept
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub struct Convert {
     /// Leave out the classifier
     #[arg(long, conflicts_with = "class_names")]
     no_head: bool,
-    /// Names of the classes in the order of the classifier's outputs, with commas between
+    /// Names of the classes in the order of the classifier's outputs, with commas between; imagenet for ImageNet's 1,000
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     class_names: Vec<String>,
     /// What results call the model [default: the name of the output file]
@@ -51,7 +51,7 @@ pub struct Convert {
 }
 
 impl Convert {
-    pub fn run(self, _: &Context) -> Result<Status> {
+    pub fn run(self, context: &Context) -> Result<Status> {
         ensure!(
             self.output.extension().is_some_and(|extension| extension == "safetensors"),
             "{}: expected a name that ends in .safetensors",
@@ -61,7 +61,7 @@ impl Convert {
         output::refuse_unwritable(&self.output, existing)?;
         output::refuse_input(&self.output, [self.input.as_path()])?;
         ensure!(self.input.exists(), "{}: no such file", self.input.display());
-        let mut checkpoint = weights::load(&self.input)?;
+        let mut checkpoint = model::load(&Source::File(self.input.clone()), context, None)?;
         if let Some(convention) = self.convention {
             checkpoint = checkpoint.with_convention(convention);
         }
@@ -96,20 +96,12 @@ impl Convert {
             }
             return Ok(());
         };
+        if !self.class_names.is_empty() {
+            head.name_classes(&self.class_names).context("--class-names")?;
+        }
         let stem = self.output.file_stem().context("a file without a name")?.to_string_lossy().into_owned();
         if self.name.is_some() || head.class_ids.is_none() {
             head.name = self.name.clone().unwrap_or(stem);
-        }
-        if !self.class_names.is_empty() {
-            let (named, classes) = (self.class_names.len(), head.class_names.len());
-            ensure!(named == classes, "--class-names names {named} classes, the classifier has {classes}");
-            let twice =
-                self.class_names.iter().enumerate().find(|(index, name)| self.class_names[..*index].contains(name));
-            if let Some((_, name)) = twice {
-                bail!("--class-names names `{name}` twice; give each class a name of its own");
-            }
-            head.class_names = self.class_names.clone();
-            head.class_ids = None;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::Context;
@@ -23,13 +23,21 @@ const FALLBACK: &str = "cats-vs-dogs";
 /// Loads `source` with a progress bar for a download.
 pub fn load(source: &Source, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
     let bar = context.terminal.download(&source.to_string());
-    let checkpoint = source.load(&context.hub, &progress(&bar))?;
+    let mut checkpoint = source.load(&context.hub, &progress(&bar))?;
     bar.finish_and_clear();
     tracing::debug!("weights: {}", checkpoint.origin);
+    say_notes(&mut checkpoint, context);
     Ok(match convention {
         Some(convention) => checkpoint.with_convention(convention),
         None => checkpoint,
     })
+}
+
+/// Says once what the user should know of how the weights were read.
+fn say_notes(checkpoint: &mut Checkpoint, context: &Context) {
+    for note in checkpoint.notes.drain(..) {
+        context.terminal.note(note);
+    }
 }
 
 /// Shows a download on `bar`.
@@ -49,6 +57,10 @@ pub struct ClassifierArguments {
     /// Numbers that the weights were trained with, where the file says something else
     #[arg(long, value_name = "CONVENTION")]
     convention: Option<Convention>,
+    /// Names for the classes of a model that has none, in the order of its outputs, with commas between; imagenet for
+    /// ImageNet's 1,000
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    class_names: Vec<String>,
 }
 
 impl ClassifierArguments {
@@ -64,10 +76,21 @@ impl ClassifierArguments {
 
     /// What the classifier is made of.
     pub fn open_parts(&self, context: &Context) -> Result<Parts> {
-        let checkpoint = load_classifier(&self.model, context, self.convention)?;
+        let mut checkpoint = load_classifier(&self.model, context, self.convention)?;
+        if let (false, Some(head)) = (self.class_names.is_empty(), &mut checkpoint.metadata.head) {
+            head.name_classes(&self.class_names).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
+        }
         let bar = context.terminal.download("backbone");
-        let parts = Parts::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
+        let mut parts = Parts::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
         bar.finish_and_clear();
+        say_notes(&mut parts.backbone, context);
+        if parts.metadata.is_unnamed() {
+            context.terminal.note(format_args!(
+                "{}: does not name its classes, they go by number; name them with --class-names, for good with \
+                 `xcept convert`",
+                parts.origin
+            ));
+        }
         Ok(parts)
     }
 }

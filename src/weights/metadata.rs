@@ -1,6 +1,6 @@
 //! What a weights file of ours says about itself, one JSON object in the safetensors header.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Imported, Tensors};
@@ -112,25 +112,58 @@ impl HeadMetadata {
         Ok(())
     }
 
-    /// Class names are ImageNet's for 1,000 classes and numbers otherwise: foreign files have none.
+    /// Classes by their number: foreign weights have no names for them.
     fn of_foreign(tensors: &Tensors, dropout: Vec<f32>) -> Option<Self> {
         let classes = match tensors.get("fc.weight")?.shape[0] {
             1 => 2,
             classes => classes,
         };
-        let (class_names, class_ids) = match labels::imagenet(classes) {
-            Some(imagenet) => (imagenet.names, Some(imagenet.ids)),
-            None => ((0..classes).map(|class| format!("class {class}")).collect(), None),
-        };
-        let name = if class_ids.is_some() { "imagenet" } else { "imported" };
-        Some(Self {
-            name: name.to_owned(),
-            class_names,
-            class_ids,
-            pool: Pool::Avg,
-            dropout,
-            temperature: 1.0,
-            unit_length: false,
-        })
+        let class_names = (0..classes).map(unnamed).collect();
+        let name = "imported".to_owned();
+        let (class_ids, pool) = (None, Pool::Avg);
+        Some(Self { name, class_names, class_ids, pool, dropout, temperature: 1.0, unit_length: false })
     }
+
+    /// Whether nobody has given the classes names.
+    pub fn is_unnamed(&self) -> bool {
+        self.class_names.iter().enumerate().all(|(class, name)| *name == unnamed(class))
+    }
+
+    /// Takes over names for the classes, in order; `imagenet` alone stands for ImageNet's 1,000.
+    ///
+    /// # Errors
+    /// If they are not as many as the classes, or two are alike.
+    pub fn name_classes(&mut self, names: &[String]) -> Result<()> {
+        if names == [IMAGENET] {
+            ensure!(
+                self.name_imagenet(),
+                "`{IMAGENET}` has 1,000 classes, the classifier has {}",
+                self.class_names.len()
+            );
+            return Ok(());
+        }
+        let (named, classes) = (names.len(), self.class_names.len());
+        ensure!(named == classes, "{named} names of classes, the classifier has {classes}");
+        if let Some((_, name)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            bail!("`{name}` is named twice; give each class a name of its own");
+        }
+        (self.class_names, self.class_ids) = (names.to_vec(), None);
+        Ok(())
+    }
+
+    /// Names the classes as ImageNet's; says whether there are as many.
+    pub(super) fn name_imagenet(&mut self) -> bool {
+        let Some(labels) = labels::imagenet(self.class_names.len()) else { return false };
+        IMAGENET.clone_into(&mut self.name);
+        (self.class_names, self.class_ids) = (labels.names, Some(labels.ids));
+        true
+    }
+}
+
+/// What a model of ImageNet's classes is called, and its classes together.
+const IMAGENET: &str = "imagenet";
+
+/// The name of a class that has none.
+fn unnamed(class: usize) -> String {
+    format!("class {class}")
 }

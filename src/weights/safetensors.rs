@@ -58,7 +58,7 @@ fn read_with<'a>(bytes: &'a [u8], origin: String, half: impl Fn(&'a [u8]) -> Val
         .with_context(|| format!("the metadata entry `{METADATA_KEY}` is not what this version writes"))?;
     metadata.preprocessing.check()?;
     metadata.head.as_ref().map_or(Ok(()), HeadMetadata::check)?;
-    let checkpoint = Checkpoint { tensors, metadata, origin };
+    let checkpoint = Checkpoint { tensors, metadata, origin, is_described: true, notes: Vec::new() };
     match checkpoint.has_backbone() {
         true => check(&checkpoint.tensors)?,
         false => check_head_alone(&checkpoint.tensors)?,

@@ -1,16 +1,20 @@
 //! What a user may write where weights are asked for, and where it leads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
+use super::config::{self, Config};
+use super::hub::{Cause, Hub, Repository, Unavailable};
 use super::{Bundled, Checkpoint, hub, load};
 
 /// Extensions of weights files, to tell a mistyped file name from a repository's.
 const EXTENSIONS: [&str; 7] = ["safetensors", "keras", "h5", "hdf5", "pth", "pt", "bin"];
 /// The file that a repository holds its weights in.
 const HUB_FILE: &str = "model.safetensors";
+/// Names that weights have in a repository; only those stand beside a `config.json` of theirs.
+const REPOSITORY_FILES: [&str; 2] = [HUB_FILE, "pytorch_model.bin"];
 
 /// A place that weights come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +45,55 @@ impl Source {
             return Bundled::find(name).context("not in this build")?.load();
         }
         let path = self.path(hub, progress)?.context("weights without a file")?;
-        let mut checkpoint = load(&path)?;
-        if let Source::Hub(repository) = self {
-            checkpoint.origin = repository.to_string();
+        let loaded = load(&path);
+        if loaded.as_ref().is_ok_and(|checkpoint| checkpoint.is_described) {
+            return Ok(self.named(loaded?));
+        }
+        let (config, note) = self.config(hub, &path);
+        let config = config.as_deref().map(Config::read).transpose()?;
+        // What the file says tells more than the first tensor that does not fit.
+        let context = || self.to_string();
+        config.as_ref().map_or(Ok(()), Config::check_architecture).with_context(context)?;
+        let mut checkpoint = self.named(loaded?);
+        checkpoint.notes.extend(note);
+        if let Some(config) = config {
+            config.describe(&mut checkpoint).with_context(|| format!("{self}: {}", config::FILE))?;
         }
         Ok(checkpoint)
+    }
+
+    /// A checkpoint of this source, with what is known of it by its name.
+    fn named(&self, mut checkpoint: Checkpoint) -> Checkpoint {
+        if let Source::Hub(repository) = self {
+            checkpoint.origin = repository.to_string();
+            if let (false, Some(head)) = (checkpoint.is_described, &mut checkpoint.metadata.head)
+                && !(is_imagenet(repository) && head.name_imagenet())
+            {
+                head.name.clone_from(&repository.name);
+            }
+        }
+        checkpoint
+    }
+
+    /// The `config.json` beside the weights at `path`, and a note where there may be one that can't be had.
+    fn config(&self, hub: &Hub, path: &Path) -> (Option<PathBuf>, Option<String>) {
+        match self {
+            Source::Bundled(_) => (None, None),
+            Source::File(_) => {
+                let is_named = path.file_name().is_some_and(|name| REPOSITORY_FILES.iter().any(|file| name == *file));
+                (Some(path.with_file_name(config::FILE)).filter(|path| is_named && path.is_file()), None)
+            }
+            Source::Hub(repository) => match fetch_config(hub, repository, path) {
+                Ok(path) => (path, None),
+                Err(Unavailable { cause, .. }) => {
+                    let note = format!(
+                        "{repository}: its {} can't be had ({cause}), so class names and preprocessing are timm's defaults",
+                        config::FILE
+                    );
+                    (None, Some(note))
+                }
+            },
+        }
     }
 
     /// Whether loading needs no network: bundled, a file, or in the hub's cache.
@@ -63,9 +111,53 @@ impl Source {
     pub fn path(&self, hub: &hub::Hub, progress: hub::Progress) -> Result<Option<PathBuf>> {
         Ok(match self {
             Source::Bundled(_) => None,
-            Source::Hub(repository) => Some(hub.fetch(repository, HUB_FILE, progress)?),
+            Source::Hub(repository) => {
+                let path = hub.fetch(repository, HUB_FILE, progress)?;
+                // For a later run without a network; loading says where it can't be had.
+                let _ = fetch_config(hub, repository, &path);
+                Some(path)
+            }
             Source::File(path) => Some(path.clone()),
         })
+    }
+}
+
+/// Whether a repository holds timm's 1,000 classes of ImageNet, whatever its revision.
+fn is_imagenet(repository: &Repository) -> bool {
+    format!("{}/{}", repository.owner, repository.name) == hub::IMAGENET
+}
+
+/// The `config.json` of the commit whose weights lie at `weights` in the cache; none where the repository has none.
+///
+/// # Errors
+/// If it is not in the cache and can't be downloaded.
+fn fetch_config(hub: &Hub, repository: &Repository, weights: &Path) -> Result<Option<PathBuf>, Unavailable> {
+    if is_imagenet(repository) {
+        return Ok(None); // all that it says is known here
+    }
+    // `main` may have moved on since the weights were downloaded.
+    let snapshot = weights.parent().unwrap_or(Path::new(""));
+    let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
+    let pinned = format!("{}/{}@{commit}", repository.owner, repository.name).parse();
+    let repository = pinned.as_ref().unwrap_or(repository);
+    if let Some(path) = hub.cached(repository, config::FILE) {
+        return Ok(Some(path));
+    }
+    // Where huggingface_hub, too, remembers what a commit has not.
+    let absent = snapshot.parent().and_then(Path::parent).map(|folder| folder.join(".no_exist").join(&*commit));
+    if absent.as_ref().is_some_and(|folder| folder.join(config::FILE).is_file()) {
+        return Ok(None);
+    }
+    match hub.fetch(repository, config::FILE, &|_, _| ()) {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if matches!(*error.cause, Cause::NoFile { .. } | Cause::NotFound) => {
+            if let Some(folder) = absent {
+                // Without it the hub is asked again next time.
+                let _ = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(config::FILE), b""));
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::sync::Arc;
 
-use crate::support::hub_server::{Behaviour, HubServer, REPOSITORY, dead_endpoint};
 use crate::support::program::{Desk, Ran, sample, thousand_classes};
 
 #[test]
@@ -155,22 +153,6 @@ fn a_mistyped_model_file_is_not_taken_for_a_repository() {
     let desk = Desk::new();
     let arguments = ["classify", &sample("kitten.jpg"), "-m", "models/cat.safetensors"];
     desk.run(&arguments).assert_failed(1, &["models/cat.safetensors: no such file"]);
-}
-
-#[test]
-fn a_model_of_the_hub_is_downloaded_once_and_names_imagenets_classes() {
-    let server = HubServer::start(Behaviour { file: Some(Arc::new(thousand_classes())), ..Behaviour::default() });
-    let desk = Desk::new();
-    let classify = |endpoint: &str| {
-        let mut command = desk.command(&["classify", "-m", REPOSITORY, "-k", "2", &sample("chelsea.png")]);
-        Ran::of(command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", endpoint).output().unwrap())
-    };
-    let first = classify(&server.endpoint());
-    let line = &first.assert_done().json_lines()[0];
-    assert_eq!(line["model"], "imagenet");
-    let tabby = &line["predictions"][0];
-    assert_eq!((&tabby["index"], &tabby["id"], &tabby["label"]), (&281.into(), &"n02123045".into(), &"tabby".into()));
-    assert_eq!(classify(&dead_endpoint()).assert_done().stdout, first.stdout);
 }
 
 #[test]

@@ -120,7 +120,10 @@ fn folders_may_have_wordnet_ids_and_a_thousand_classes_have_a_top_5() {
     // Every picture is a tabby to this model, the first four classes share the second place.
     add_crops(&desk, "kitten.jpg", "data/n02123045", 2);
     add_crops(&desk, "beagle.jpg", "data/goldfish", 1);
-    let run = |format| desk.run(&["evaluate", "data", "-m", "imagenet.safetensors", "-f", format]);
+    let run = |format| {
+        let model = ["-m", "imagenet.safetensors", "--class-names", "imagenet"];
+        desk.run(&[&["evaluate", "data", "-f", format], &model[..]].concat())
+    };
     let report = json(run("json").assert_done());
     assert_eq!((&report["correct"], &report["top_5_accuracy"]), (&2.into(), &1.0.into()));
     assert_eq!((&report["classes"][281]["support"], &report["class_ids"][281]), (&2.into(), &"n02123045".into()));

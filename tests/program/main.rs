@@ -2,6 +2,7 @@
 
 mod audit;
 mod classify;
+mod config;
 mod evaluate;
 mod explain;
 mod extract_features;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 pub const REPOSITORY: &str = "owner/repo";
 pub const FILE: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
 /// The commit that `main` names.
 pub const MAIN_COMMIT: &str = "1111111111111111111111111111111111111111";
 /// The commit that the tag `v1` and the branch `release/1` name.
@@ -47,6 +48,8 @@ pub struct Behaviour {
     pub delay: Duration,
     /// The bytes of the file at every commit, instead of [`content`].
     pub file: Option<Arc<Vec<u8>>>,
+    /// The bytes of `config.json` at every commit. Requests for one that is not there are not kept.
+    pub config: Option<Arc<Vec<u8>>>,
 }
 
 /// A request as it came in.
@@ -132,7 +135,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let Some(request) = read_request(&stream)? else { return Ok(()) };
     let behaviour = {
         let mut state = state.lock().unwrap();
-        state.requests.push(request.clone());
+        if !request.path.ends_with(CONFIG) || state.behaviour.config.is_some() {
+            state.requests.push(request.clone());
+        }
         state.behaviour.clone()
     };
     let Some(commit) = request.path.rsplit('/').nth(1).and_then(commit_of) else {
@@ -149,6 +154,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     if behaviour.renamed && request.path.starts_with("/owner/") {
         let to = request.path.replacen("/owner/", "/renamed/", 1);
         return write!(stream, "HTTP/1.1 307 Temporary Redirect\r\nLocation: {to}\r\n{END}");
+    }
+    if request.path.ends_with(CONFIG) && behaviour.config.is_some() {
+        return send_file(&mut stream, &request, &Behaviour { file: behaviour.config.clone(), ..behaviour }, commit);
     }
     if !request.path.ends_with(FILE) {
         return refuse(&mut stream, 404, "EntryNotFound");
