@@ -160,33 +160,48 @@ fn what_cannot_be_explained_says_why() {
     assert!(desk.path("maps/kitten.png").exists());
 }
 
+/// What the program writes to a terminal that says this of itself.
 #[cfg(unix)]
-fn show(term: &str, answer: impl FnMut(&str) -> Option<&'static str> + Send) -> String {
+fn show(variables: &[(&str, &str)]) -> String {
     let desk = desk_with_pictures();
     let mut command = desk.command(&["explain", "-m", "cats-vs-dogs", "a", "--show"]);
-    for name in ["KITTY_WINDOW_ID", "KONSOLE_VERSION", "LC_TERMINAL", "TERM_PROGRAM"] {
+    for name in ["KITTY_WINDOW_ID", "KONSOLE_VERSION", "LC_TERMINAL", "TERM_PROGRAM", "TMUX", "COLORTERM"] {
         command.env_remove(name);
     }
-    let (status, text) = pseudo_terminal::run(command.env("TERM", term), answer);
+    let (status, text) = pseudo_terminal::run(command.envs(variables.iter().copied()));
     assert!(status == Some(0) && text.contains("a/kitten.jpg  cat  "), "{status:?}: {text}");
     text
 }
 
 #[cfg(unix)]
 #[test]
-fn a_terminal_that_answers_nothing_shows_half_blocks() {
-    let text = show("xterm-256color", |_| None);
-    assert!(text.contains('▄') && !text.contains("\x1b_G") && !text.contains("\x1b[c"), "{text}");
+fn any_terminal_shows_half_blocks_and_is_asked_nothing() {
+    let text = show(&[("TERM", "xterm-256color")]);
+    assert!(text.contains('▄') && text.contains("\x1b[48;5;") && !text.contains("\x1b_G"), "{text}");
+    assert!(!text.contains("\x1b[c") && !text.contains("\x1b[48;2;"), "{text}");
+    // A row of them is as wide as the terminal is taken to be.
+    let row = text.lines().find(|line| line.contains('▄')).unwrap();
+    assert_eq!(row.matches('▄').count(), 80);
+    let text = show(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]);
+    assert!(text.contains("\x1b[48;2;") && !text.contains("\x1b[48;5;"), "{text}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_terminal_that_speaks_kittys_protocol_shows_the_picture() {
-    // It can be sent pictures, and cannot read them from a file.
-    let mut answers =
-        [("a=q,t=d", "\x1b_Gi=31;OK\x1b\\\x1b[?62;c"), ("a=q,t=t", "\x1b_Gi=31;EBADF:no such file\x1b\\")]
-            .into_iter()
-            .peekable();
-    let text = show("xterm-kitty", |text| answers.next_if(|(query, _)| text.contains(query)).map(|(_, answer)| answer));
-    assert!(text.contains("\x1b_Gf=32,a=T") && !text.contains('▄'), "{text}");
+fn a_terminal_that_speaks_kittys_protocol_or_iterms_is_sent_the_picture() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let decoded = |encoded: &str| image::decode(&STANDARD.decode(encoded).unwrap(), usize::MAX).unwrap();
+    let text = show(&[("TERM", "xterm-kitty")]);
+    let (first, _) = text.split_once("m=0;").unwrap();
+    assert!(first.contains("\x1b_Gf=100,a=T,") && !text.contains('▄'), "{text}");
+    let pieces =
+        text.split("\x1b_G").skip(1).map(|piece| piece.split_once(';').unwrap().1.split_once('\x1b').unwrap().0);
+    let shown = decoded(&pieces.collect::<String>());
+    let photograph = picture(&desk_with_pictures(), "a/kitten.jpg");
+    assert!(shown.width == photograph.width && shown.height > photograph.height, "{shown:?}");
+    let text = show(&[("TERM_PROGRAM", "iTerm.app"), ("TERM", "xterm-256color")]);
+    let (_, encoded) = text.split_once("\x1b]1337;File=inline=1").unwrap().1.split_once(':').unwrap();
+    assert!(decoded(encoded.split_once('\x07').unwrap().0) == shown);
 }

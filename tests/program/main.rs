@@ -10,6 +10,7 @@ mod finetune;
 mod finetune_network;
 mod gradients;
 mod hub;
+mod licences;
 mod lr_find;
 mod not_finite;
 mod outputs;

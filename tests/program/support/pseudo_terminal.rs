@@ -1,7 +1,7 @@
-//! A terminal without a screen: the program writes to it as to a person's, the test sees every byte and types answers.
+//! A terminal without a screen: the program writes to it as to a person's, the test sees every byte.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -12,15 +12,11 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 /// Longer than any run of a test takes; a program that waits for an answer is ended then.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Exit status and all that `command` wrote, with a terminal as stdin and stdout; `answer` is given everything
-/// written so far, after each piece, and returns what the terminal says to it.
+/// Exit status and all that `command` wrote, with a terminal as stdin and stdout.
 ///
 /// # Panics
 /// If the program has not ended after [`PATIENCE`].
-pub fn run(
-    command: &mut Command,
-    mut answer: impl FnMut(&str) -> Option<&'static str> + Send,
-) -> (Option<i32>, String) {
+pub fn run(command: &mut Command) -> (Option<i32>, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -32,16 +28,13 @@ pub fn run(
     let (mut master, (sender, receiver)) = (File::from(master), mpsc::channel());
     let text = thread::scope(|scope| {
         let reader = scope.spawn(move || {
-            let (mut text, mut piece) = (String::new(), [0; 4096]);
+            let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
             // A terminal whose program has ended is at its end, or an error.
             while let Ok(count @ 1..) = master.read(&mut piece) {
-                text += &String::from_utf8_lossy(&piece[..count]);
-                if let Some(answer) = answer(&text) {
-                    master.write_all(answer.as_bytes()).unwrap();
-                }
+                bytes.extend_from_slice(&piece[..count]);
             }
             let _ = sender.send(());
-            text
+            String::from_utf8_lossy(&bytes).into_owned()
         });
         if receiver.recv_timeout(PATIENCE).is_err() {
             child.kill().unwrap();
