@@ -3,16 +3,19 @@
 //! A file that holds a head alone names the backbone that its features came from; any other
 //! backbone is refused, for its features would look right and mean something else.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
 use crate::dataset::Input;
+use crate::features::{Cache, Pipeline};
 use crate::head::Head;
 use crate::image::Preprocessing;
 use crate::network::{self, FeatureExtractor};
 use crate::rejection::Known;
 use crate::weights::{
-    Checkpoint, HeadMetadata, Source,
+    Checkpoint, Digest, HeadMetadata, Source,
     hub::{self, Hub},
 };
 use crate::{batches, image};
@@ -23,6 +26,7 @@ pub struct Classifier {
     head: Head,
     metadata: HeadMetadata,
     known: Option<Known>,
+    pipeline: Option<Pipeline>,
     origin: String,
 }
 
@@ -45,6 +49,9 @@ pub struct Parts {
     pub preprocessing: Preprocessing,
     /// Where the training pictures lie, if the model says so.
     pub known: Option<Known>,
+    /// What the features of pictures come from, where others can compute them, too: the network is one that is named,
+    /// not the model's own.
+    pub pipeline: Option<Pipeline>,
     /// Where the model comes from, for messages.
     pub origin: String,
 }
@@ -79,8 +86,15 @@ impl Parts {
         );
         let preprocessing = model.metadata.preprocessing;
         let origin = origin.clone();
+        let pipeline = model.metadata.base.clone().filter(|_| !model.has_backbone()).map(|base| Pipeline {
+            backbone: model.backbone_digest(),
+            base,
+            convention: model.metadata.convention,
+            preprocessing,
+            pool: metadata.pool,
+        });
         let backbone = if model.has_backbone() { model } else { load_backbone(&model, hub, progress)? };
-        Ok(Self { backbone, head, metadata, preprocessing, known, origin })
+        Ok(Self { backbone, head, metadata, preprocessing, known, pipeline, origin })
     }
 }
 
@@ -88,9 +102,9 @@ impl Classifier {
     /// # Errors
     /// If the backbone is incomplete.
     pub fn new(parts: Parts, device: &Device) -> Result<Self> {
-        let Parts { backbone, head, metadata, preprocessing, known, origin } = parts;
+        let Parts { backbone, head, metadata, preprocessing, known, pipeline, origin } = parts;
         let extractor = FeatureExtractor::new(&backbone, preprocessing, metadata.pool, device)?;
-        Ok(Self { extractor, head, metadata, known, origin })
+        Ok(Self { extractor, head, metadata, known, pipeline, origin })
     }
 
     /// What results call the model.
@@ -122,35 +136,98 @@ impl Classifier {
         })
     }
 
+    /// What the features of pictures come from, if it is not the model's own network.
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        self.pipeline.as_ref()
+    }
+
     /// Index of the class that has this name, or this WordNet id.
     pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
         self.metadata.find_class(name_or_id)
     }
 
     /// Reads and classifies `inputs` a batch at a time. `consume` gets each batch, in order, with
-    /// the judgement of each picture or why it could not be read.
+    /// the judgement of each picture or why it could not be read. Features that are in `cache` are not computed.
     ///
     /// # Errors
-    /// Those of `consume`, and if the network refuses its input.
+    /// Those of `consume`, and if the network refuses its input; not if the cache can't be written.
     pub fn classify(
         &self,
         inputs: &[Input],
+        cache: Option<&mut Cache>,
         mut consume: impl FnMut(&[Input], Vec<Result<Judgement>>) -> Result<()>,
     ) -> Result<()> {
-        let prepare = |input: &Input| self.extractor.prepare(&image::read(&input.path)?);
+        let nothing = HashMap::new();
+        let (known, mut writer) = match cache {
+            Some(Cache { known, writer }) => (&*known, Some(writer)),
+            None => (&nothing, None),
+        };
+        let keeps = writer.is_some();
+        let prepare = |input: &Input| {
+            let bytes = image::read(&input.path)?;
+            let digest = keeps.then(|| Digest::of_bytes(&bytes));
+            match digest.as_ref().and_then(|digest| known.get(digest)) {
+                Some(features) => Ok((digest, Prepared::Features(features))),
+                None => Ok((digest, Prepared::Pixels(self.extractor.prepare(&bytes)?))),
+            }
+        };
         batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
-            consume(batch, self.judge(prepared)?)
+            let (digests, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().map(separate).unzip();
+            let features = self.features(prepared)?;
+            if let Some(writer) = &mut writer {
+                let row = |((input, digest), features): ((&Input, Option<Digest>), &Result<Vec<f32>>)| {
+                    let (digest, features) = (digest?, features.as_ref().ok()?.clone());
+                    let is_fresh = !known.contains_key(&digest);
+                    Some((input.name(), digest, features, is_fresh))
+                };
+                let rows = batch.iter().zip(digests).zip(&features).filter_map(row).collect();
+                if let Err(error) = writer.add(rows) {
+                    tracing::debug!("no longer kept: {error:#}");
+                }
+            }
+            consume(batch, features.into_iter().map(|features| self.judge(&features?)).collect())
         })
     }
 
-    /// Judgements of the pictures that could be read, all through the network at once, and the
+    /// Features of the pictures that could be read, those that are not known all through the network at once, and the
     /// errors of the others in their places.
-    fn judge(&self, prepared: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Judgement>>> {
-        let judge = |features: Vec<f32>| {
-            let distance = self.known.as_ref().map(|known| known.distance(&features));
-            Ok(Judgement { probabilities: self.head.answer(&features)?, distance })
-        };
-        Ok(self.extractor.features(prepared)?.into_iter().map(|features| features.and_then(judge)).collect())
+    fn features(&self, prepared: Vec<Result<Prepared>>) -> Result<Vec<Result<Vec<f32>>>> {
+        let (mut known, mut pixels) = (Vec::with_capacity(prepared.len()), Vec::new());
+        for prepared in prepared {
+            match prepared {
+                Ok(Prepared::Features(features)) => known.push(Some(features.clone())),
+                Ok(Prepared::Pixels(picture)) => {
+                    known.push(None);
+                    pixels.push(Ok(picture));
+                }
+                Err(error) => {
+                    known.push(None);
+                    pixels.push(Err(error));
+                }
+            }
+        }
+        let mut computed = self.extractor.features(pixels)?.into_iter();
+        let mut next = || computed.next().context("a picture without features")?;
+        Ok(known.into_iter().map(|known| known.map_or_else(&mut next, Ok)).collect())
+    }
+
+    fn judge(&self, features: &[f32]) -> Result<Judgement> {
+        let distance = self.known.as_ref().map(|known| known.distance(features));
+        Ok(Judgement { probabilities: self.head.answer(features)?, distance })
+    }
+}
+
+/// A picture on its way to its features.
+enum Prepared<'a> {
+    Features(&'a Vec<f32>),
+    Pixels(Vec<f32>),
+}
+
+/// The digest of a picture that could be read, beside what became of it.
+fn separate(read: Result<(Option<Digest>, Prepared)>) -> (Option<Digest>, Result<Prepared>) {
+    match read {
+        Ok((digest, prepared)) => (digest, Ok(prepared)),
+        Err(error) => (None, Err(error)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A row knows the SHA-256 of the picture's bytes, a file the weights and the preprocessing that
 //! made it ([`Pipeline`]), so a later run reuses exactly the rows that would come out the same.
 
+mod cache;
 mod extract;
 mod journal;
 mod jsonl;
@@ -15,6 +16,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use cache::Cache;
 pub use extract::{Extraction, Outcome, extract};
 
 use crate::architecture::{self, FEATURES};

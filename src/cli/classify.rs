@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use self::results::Results;
 use super::model::ClassifierArguments;
-use super::{Context, Status};
+use super::{Context, Status, data};
 use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
@@ -92,7 +92,8 @@ impl Classify {
         let bar = context.terminal.progress(inputs.len(), "pictures");
         interrupt::install();
         let (mut done, mut unreadable) = (0, 0);
-        let result = classifier.classify(inputs, |batch, judgements| {
+        let mut cache = data::cache(&self.paths, classifier);
+        let result = classifier.classify(inputs, cache.as_mut(), |batch, judgements| {
             // A bar and results may share a terminal.
             bar.suspend(|| {
                 for (input, judgement) in batch.iter().zip(judgements) {
@@ -120,6 +121,7 @@ impl Classify {
             }
             result => result?,
         }
+        data::keep(cache, &self.paths);
         if unreadable > 0 {
             let total = inputs.len();
             context.terminal.note(format_args!("{unreadable} of {total} inputs could not be read"));

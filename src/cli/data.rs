@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::model::PipelineArguments;
 use super::{Context, WrongUsage, extract_features};
+use crate::classifier::Classifier;
 use crate::dataset::Dataset;
-use crate::features::{Extraction, Features, Pipeline};
+use crate::features::{Cache, Extraction, Features, Pipeline};
 use crate::weights::{self, Pool};
 use crate::{network, output};
 
@@ -103,6 +104,24 @@ pub fn read(path: &Path) -> Result<(Features, Vec<(String, String)>)> {
     }
     extract_features::warn_of(&unusable);
     Ok((features, unusable))
+}
+
+/// What is kept of the features of one folder's pictures for a classifier whose network others use, too. Nothing where
+/// several paths are given, or where it can't be written: then everything is computed.
+pub fn cache(paths: &[PathBuf], classifier: &Classifier) -> Option<Cache> {
+    let [folder] = paths else { return None };
+    let pipeline = classifier.pipeline().filter(|_| folder.is_dir())?;
+    let open = || Cache::open(&cached_features(folder, pipeline)?, pipeline);
+    open().inspect_err(|error| tracing::debug!("no cache of features: {error:#}")).ok()
+}
+
+/// Keeps what was computed for the pictures of the one folder that `paths` name; where that can't be done, the next
+/// command computes it again.
+pub fn keep(cache: Option<Cache>, paths: &[PathBuf]) {
+    let Some(cache) = cache else { return };
+    if let Err(error) = Dataset::open(paths).and_then(|dataset| cache.writer.finish(&dataset)) {
+        tracing::debug!("features are not kept: {error:#}");
+    }
 }
 
 /// A file in the user's cache folder for this folder of pictures and this pipeline.

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use self::judge::judge;
 use self::report::{Report, Unreadable};
 use super::model::ClassifierArguments;
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status, WrongUsage, data};
 use crate::classifier::{Classifier, Judgement};
 use crate::dataset::{self, Dataset, Input, Split};
 use crate::evaluate::{Answer, Evaluation, Rejection};
@@ -129,9 +129,11 @@ impl Evaluate {
             if part == Part::All { "; those that it was trained on would flatter it" } else { "" }
         ));
         let truth = |picture: usize| classifier.class_names()[truths[picture]].as_str();
-        let outcomes = judge(&dataset.inputs, truth, &classifier, context)?;
+        let mut cache = data::cache(std::slice::from_ref(&self.data), &classifier);
+        let outcomes = judge(&dataset.inputs, truth, &classifier, cache.as_mut(), context)?;
+        data::keep(cache, std::slice::from_ref(&self.data));
         judge::ensure_any_readable(&outcomes)?;
-        let strangers = judge(&others, |_| "unknown", &classifier, context)?;
+        let strangers = judge(&others, |_| "unknown", &classifier, None, context)?;
         let rejection = match judge::ensure_any_readable(&strangers) {
             Ok(()) if strangers.is_empty() => None,
             Ok(()) => Some(rejection(&outcomes, &strangers, &classifier)?),

@@ -1,6 +1,7 @@
 //! `xcept evaluate` with the bundled classifier on crops of the photographs of `samples/`.
 
 use serde_json::Value;
+use xcept::features::Features;
 
 use crate::support::program::{Desk, Ran, add_crops, root, thousand_classes};
 
@@ -238,4 +239,47 @@ fn a_run_s_learning_curves_are_in_its_model_s_report() {
         std::fs::read(desk.path("out/curves.svg")).unwrap(),
         std::fs::read(desk.path("run/curves.svg")).unwrap()
     );
+}
+
+/// The features file in the desk's cache folder.
+fn cached(desk: &Desk) -> std::path::PathBuf {
+    let files = std::fs::read_dir(desk.path("cache/xcept/features")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().unwrap()
+}
+
+#[test]
+fn features_that_extraction_or_training_kept_are_not_computed_again() {
+    let desk = desk_with_pictures("data");
+    let first = json(evaluate(&desk, &[]).assert_done());
+    let mut features = Features::read(&cached(&desk)).unwrap();
+    assert_eq!((features.rows.len(), &features.class_names), (6, &vec!["cat".to_owned(), "dog".to_owned()]));
+    assert_eq!(features.rows.iter().filter(|row| row.class == Some(1)).count(), 3);
+    let second = json(evaluate(&desk, &[]).assert_done());
+    assert_eq!(first, second);
+    // Rows that no network would compute: what is answered comes from the file.
+    let dog = features.rows[3].values.clone();
+    features.rows.iter_mut().for_each(|row| row.values.clone_from(&dog));
+    features.write(&cached(&desk)).unwrap();
+    assert_eq!(json(evaluate(&desk, &[]).assert_done())["confusion_matrix"], serde_json::json!([[0, 3], [0, 3]]));
+    let ran = desk.run(&["classify", "data", "-m", "cats-vs-dogs"]);
+    assert!(ran.assert_done().json_lines().iter().all(|line| line["predictions"][0]["label"] == "dog"));
+    // A picture that changes is computed anew, and a single file never comes from there.
+    desk.add_sample("kitten.jpg", "data/cat/0.png");
+    let report = json(evaluate(&desk, &[]).assert_done());
+    assert_eq!(report["confusion_matrix"], serde_json::json!([[1, 2], [0, 3]]));
+    let ran = desk.run(&["classify", "data/cat/1.png", "-m", "cats-vs-dogs"]);
+    assert_eq!(ran.assert_done().json_lines()[0]["predictions"][0]["label"], "cat");
+}
+
+#[test]
+fn a_part_of_the_data_leaves_the_features_of_the_others_kept() {
+    let desk = desk_with_pictures("data/val");
+    add_crops(&desk, "chelsea.png", "data/train/cat", 2);
+    add_crops(&desk, "beagle.jpg", "data/train/dog", 2);
+    evaluate(&desk, &["--split", "val"]).assert_done();
+    assert_eq!(Features::read(&cached(&desk)).unwrap().rows.len(), 6);
+    evaluate(&desk, &["--split", "train"]).assert_done();
+    assert_eq!(Features::read(&cached(&desk)).unwrap().rows.len(), 10);
 }

@@ -53,7 +53,8 @@ fn maps_are_those_of_grad_cam_in_pytorch() {
             let preprocessing = base.metadata.preprocessing;
             let head = Head::new(tensors, &Device::Cpu).unwrap();
             let metadata = cats.metadata.head.clone().unwrap();
-            let parts = Parts { backbone: base, head, metadata, preprocessing, known: None, origin: String::new() };
+            let (known, pipeline, origin) = (None, None, String::new());
+            let parts = Parts { backbone: base, head, metadata, preprocessing, known, pipeline, origin };
             let explainer = Explainer::new(parts, layer, &Device::Cpu).unwrap();
             for class in 0.. {
                 let Some((shape, expected)) = reference.get(&format!("{kind}/block{layer}/{class}")) else { break };

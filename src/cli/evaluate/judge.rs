@@ -6,6 +6,7 @@ use super::report::Unreadable;
 use crate::classifier::{Classifier, Judgement};
 use crate::cli::Context;
 use crate::dataset::Input;
+use crate::features::Cache;
 use crate::{interrupt, terminal};
 
 /// What the classifier says of each picture, in order; `truth` names the class of picture i.
@@ -13,12 +14,13 @@ pub fn judge<'a>(
     inputs: &[Input],
     truth: impl Fn(usize) -> &'a str,
     classifier: &Classifier,
+    cache: Option<&mut Cache>,
     context: &Context,
 ) -> Result<Vec<Result<Judgement, Unreadable>>> {
     let bar = context.terminal.progress(inputs.len(), "pictures");
     interrupt::install();
     let mut outcomes = Vec::with_capacity(inputs.len());
-    classifier.classify(inputs, |batch, judgements| {
+    classifier.classify(inputs, cache, |batch, judgements| {
         interrupt::check(|| "nothing has been written".to_owned())?;
         for (input, judgement) in batch.iter().zip(judgements) {
             let unreadable = |error: anyhow::Error| {
