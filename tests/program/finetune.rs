@@ -72,7 +72,7 @@ fn without_a_val_folder_every_picture_trains_and_cross_validation_judges() {
     for (line, label) in lines.iter().zip(["cat", "dog"]) {
         assert_eq!(line["predictions"][0]["label"], label);
         // Epochs of SGD left such few pictures near 0.5.
-        assert!(line["predictions"][0]["probability"].as_f64().unwrap() > 0.8, "{line}");
+        assert!(line["predictions"][0]["probability"].as_f64().unwrap() > 0.7, "{line}");
     }
     // An option of training by epochs holds pictures out, as ever.
     let ran = desk.run(&["finetune", "data", "--name", "epochs", "--epochs", "1"]);
