@@ -12,10 +12,12 @@ pub use reliability::{ReliabilityBin, expected_calibration_error, reliability};
 
 /// Temperatures that [`fit_temperature`] may find: what lies beyond says that there are too few examples.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
-/// Mistakes that few rows may have failed to show, and the standard deviation of ln T; both chosen on draws of 2 to
-/// 100 pictures a class of one half of a training set, judged on its other half.
+/// What is expected before any row is seen: mistakes that few rows fail to show, the median of the temperature (a head
+/// that is penalised for large weights is less sure than it may be) and the standard deviation of its logarithm. Chosen
+/// on draws of 2 to 100 pictures a class of one half of a training set, judged on its other half.
 const UNSEEN_MISTAKES: f64 = 0.15;
-const DEVIATION: f64 = 1.5;
+const EXPECTED: f64 = 0.5;
+const DEVIATION: f64 = 1.0;
 /// Steps of the search; halving alone would bring the bracket below a float's last digit.
 const STEPS: usize = 60;
 
@@ -156,15 +158,15 @@ pub fn fit_temperature(logits: &Logits) -> f64 {
 
 /// [`fit_temperature`] for few rows, each counting `weight`: where the rows are few or all right they say little of how
 /// often the classifier errs. So [`UNSEEN_MISTAKES`] more than were seen are counted, spread over the rows, each for
-/// the likeliest wrong class; and ln T is taken for normally distributed about 0 with [`DEVIATION`].
+/// the likeliest wrong class; and ln T is taken for normally distributed about ln [`EXPECTED`] with [`DEVIATION`].
 pub fn steadied_temperature(logits: &Logits, weight: f64) -> f64 {
     let unseen = logits.mistaken();
     let share = UNSEEN_MISTAKES / logits.truths.len().max(1) as f64;
-    // In u = −ln T, which is 0 at T = 1, the derivative of the counted losses + u² / 2σ².
+    // In u = −ln T, the derivative of the counted losses + (u − u₀)² / 2σ².
     let slope = |u: f64| {
         let inverse = u.exp();
         let losses = weight * logits.derivatives(inverse)[0] + share * unseen.derivatives(inverse)[0];
-        inverse * losses + u / (DEVIATION * DEVIATION)
+        inverse * losses + (u + EXPECTED.ln()) / (DEVIATION * DEVIATION)
     };
     let [mut high, mut low] = TEMPERATURES.map(|temperature| -temperature.ln());
     for _ in 0..STEPS {

@@ -9,6 +9,7 @@ mod boundary;
 mod checkpoint;
 mod cross_validation;
 mod data;
+mod dense;
 mod fit;
 mod history;
 mod logistic;
@@ -26,7 +27,7 @@ mod split;
 mod validate;
 
 pub use checkpoint::{Checkpoint, write as write_checkpoint};
-pub use cross_validation::{Candidate, Solved};
+pub use cross_validation::{Candidate, Shape};
 pub use data::{Below, Data};
 pub use fit::{Batch, Fit, Observer, random};
 pub use history::{EpochReport, Phase, Position};

@@ -101,7 +101,7 @@ impl LrFind {
             return self.test(&mut fit, &train, context);
         }
         let head = match settings.head {
-            HeadTraining::Solved => {
+            HeadTraining::Auto | HeadTraining::Linear | HeadTraining::Dense => {
                 let check = || interrupt::check(|| NOTHING_WRITTEN.to_owned());
                 let model = SolvedHead::train(data, settings, &check, &mut || ())?.model;
                 Head::new(&model.tensors(&model.detached())?, &context.device)?

@@ -17,9 +17,11 @@ use crate::weights::{Checkpoint, Source};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HeadKind {
-    /// The classifier alone, solved to its optimum; by epochs if an option of theirs is given
+    /// Linear, or dense where cross-validation finds that surely better
+    Auto,
+    /// The classifier alone, solved to its optimum
     Linear,
-    /// Hidden layers before the classifier, trained by epochs
+    /// Hidden layers before the classifier
     Dense,
 }
 
@@ -30,7 +32,7 @@ pub struct SettingsArguments {
     /// Settings of a published experiment, for what is not set here
     #[arg(long)]
     recipe: Option<Recipe>,
-    /// [default: linear, or dense with an option that only a head trained by epochs has]
+    /// [default: auto; dense with --hidden, or with an option that only training by epochs has]
     #[arg(long)]
     head: Option<HeadKind>,
     /// Units of the dense head's hidden layers, the first behind the features [default: 256,128]
@@ -177,14 +179,10 @@ impl SettingsArguments {
         }
     }
 
-    /// By epochs if the head is dense, or an option is given that only such training has; of those that the network's
+    /// By epochs if the recipe does so or an option is given that only such training has; of those that the network's
     /// training has, too, only where the network does not train.
     fn head_training(&self, base: &Settings) -> HeadTraining {
-        let is_of_head = self.head == Some(HeadKind::Dense)
-            || self.hidden.is_some()
-            || self.dropout.is_some()
-            || self.epochs.is_some()
-            || self.learning_rate.is_some();
+        let is_of_head = self.dropout.is_some() || self.epochs.is_some() || self.learning_rate.is_some();
         let is_of_both = self.batch_size.is_some()
             || self.optimizer.is_some()
             || self.momentum.is_some()
@@ -197,9 +195,15 @@ impl SettingsArguments {
             || self.label_smoothing.is_some()
             || self.patience.is_some()
             || self.monitor.is_some();
-        match is_of_head || (is_of_both && self.unfreeze.unwrap_or(base.unfreeze) == Unfreeze::Nothing) {
-            true => HeadTraining::Epochs,
-            false => base.head,
+        let is_of_head = is_of_head || (is_of_both && self.unfreeze.unwrap_or(base.unfreeze) == Unfreeze::Nothing);
+        match (self.head, base.head) {
+            _ if is_of_head => HeadTraining::Epochs,
+            (_, HeadTraining::Epochs) => HeadTraining::Epochs,
+            (Some(HeadKind::Auto), _) => HeadTraining::Auto,
+            (Some(HeadKind::Linear), _) => HeadTraining::Linear,
+            (Some(HeadKind::Dense), _) => HeadTraining::Dense,
+            (None, _) if self.hidden.is_some() => HeadTraining::Dense,
+            (None, head) => head,
         }
     }
 

@@ -1,5 +1,5 @@
 //! A linear head whose settings are chosen by cross-validation on the training pictures, and which is then trained on
-//! all of them.
+//! all of them; and a dense head beside it, from it on, judged on the same held-out pictures.
 //!
 //! Each candidate (features as they are or scaled to length 1, and a strength of the L2 penalty) is trained on parts
 //! of the pictures and judged on the rest. The choice is the candidate of least held-out log loss, at its own fitted
@@ -10,9 +10,10 @@
 use anyhow::{Context, Result};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
 use super::fit::random;
-use super::logistic::{Design, Linear, Problem, outputs};
+use super::logistic::{Design, Linear, Problem, Scaling, outputs};
 use crate::calibration::{Logits, steadied_temperature};
 
 /// Strengths C of the objective on rows of mean squared length 1, about their mean, from strong penalty to weak.
@@ -34,13 +35,25 @@ const PARAMETERS_AT_ONCE: usize = 1 << 20;
 /// Logits of a pass over the rows, above which fewer folds and strengths are tried.
 const COSTLY_LOGITS: usize = 20_000;
 
-/// How a linear head was trained.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// The classifier alone.
+    Linear,
+    /// Hidden layers before it.
+    Dense,
+}
+
+/// A head that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Candidate {
+    pub head: Shape,
     /// Whether features are scaled to length 1.
     pub unit_length: bool,
-    /// C of the objective.
-    pub strength: f64,
+    /// C of the objective; of a linear head only.
+    pub strength: Option<f64>,
+    /// Pictures that were held out.
+    pub pictures: usize,
     /// Held-out mistakes, in pictures; a mean where pictures were held out several times.
     pub mistakes: f64,
     /// Held-out log loss at the temperature, in nats.
@@ -53,16 +66,24 @@ pub struct Candidate {
 pub struct Solved {
     /// For rows of length 1 if the candidate says so.
     pub model: Linear,
+    pub scaling: Scaling,
     pub chosen: Candidate,
+    /// The chosen candidate's heads of the first cross-validation.
+    pub parts: Vec<Part>,
     pub candidates: Vec<Candidate>,
     /// Parts that were held out in turn; 0 where nothing could be.
     pub folds: usize,
-    /// Pictures that were held out.
-    pub judged: usize,
     /// Held-out answers of the chosen candidate, one for each judged picture.
     pub logits: Logits,
-    /// Of the head itself on the rows it was trained on.
-    pub training: Logits,
+}
+
+/// A part of the rows that was held out.
+#[derive(Debug)]
+pub struct Part {
+    /// Indices of the rows.
+    pub held: Vec<usize>,
+    /// Trained on the others.
+    pub model: Linear,
 }
 
 /// Rows to train on.
@@ -94,16 +115,14 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
             candidates.push(candidate);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 let model = &solved[0];
-                let mut training = Logits::default();
-                training.extend(design.logits(model)?.iter().map(Vec::as_slice).zip(examples.classes.iter().copied()));
                 let chosen = Solved {
-                    model: design.unscaled(model),
+                    model: design.scaling.unscaled(model),
+                    scaling: design.scaling.clone(),
                     chosen: candidate,
+                    parts: plan.first_parts(&design.scaling, &solved),
                     candidates: Vec::new(),
                     folds: plan.folds,
-                    judged: plan.judged,
                     logits: logits.first(plan.judged),
-                    training,
                 };
                 best = Some((cost, chosen));
             }
@@ -113,6 +132,18 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
     }
     let (_, solved) = best.context("no candidate has a finite loss")?;
     Ok(Solved { candidates, ..solved })
+}
+
+impl Candidate {
+    /// By held-out answers, of which there are `repeats` for each picture.
+    pub fn judged(logits: &Logits, repeats: usize, head: Shape, unit_length: bool, strength: Option<f64>) -> Self {
+        let repeats = repeats.max(1);
+        let temperature = steadied_temperature(logits, 1.0 / repeats as f64);
+        let wrong = logits.confidences(1.0).iter().filter(|(_, is_right)| !is_right).count();
+        let (pictures, mistakes) = (logits.truths().len() / repeats, wrong as f64 / repeats as f64);
+        let log_loss = logits.log_loss(temperature);
+        Self { head, unit_length, strength, pictures, mistakes, log_loss, temperature }
+    }
 }
 
 /// Candidates that [`solve`] tries.
@@ -213,15 +244,20 @@ impl Plan {
         Ok(found)
     }
 
+    /// The parts of the first cross-validation, with the `models` that [`Self::train`] gave for them.
+    fn first_parts(&self, scaling: &Scaling, models: &[Linear]) -> Vec<Part> {
+        let Some(assigned) = self.assignments.first() else { return Vec::new() };
+        let held = |fold: usize| (0..assigned.len()).filter(|&row| assigned[row] == Some(fold)).collect();
+        let models = models[1..].iter().take(self.folds);
+        models.enumerate().map(|(fold, model)| Part { held: held(fold), model: scaling.unscaled(model) }).collect()
+    }
+
     fn judge(&self, logits: &Logits, unit_length: bool, strength: f64) -> Candidate {
-        let temperature = steadied_temperature(logits, 1.0 / self.repeats.max(1) as f64);
-        let wrong = logits.confidences(1.0).iter().filter(|(_, is_right)| !is_right).count();
-        let mistakes = wrong as f64 / self.repeats.max(1) as f64;
-        Candidate { unit_length, strength, mistakes, log_loss: logits.log_loss(temperature), temperature }
+        Candidate::judged(logits, self.repeats, Shape::Linear, unit_length, Some(strength))
     }
 
     fn cost(&self, candidate: &Candidate) -> f64 {
-        let away = (candidate.strength / PREFERRED_STRENGTH).log10();
+        let away = candidate.strength.map_or(0.0, |strength| (strength / PREFERRED_STRENGTH).log10());
         let pictures = self.judged as f64;
         let scaling = if candidate.unit_length { UNIT_LENGTH_COST * pictures.sqrt() } else { 0.0 };
         pictures * candidate.log_loss + STRENGTH_COST * away * away + scaling

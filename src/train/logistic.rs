@@ -13,6 +13,8 @@ use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use candle_core::{Device, Tensor};
 
+use crate::head::Dense;
+
 /// Rows whose products are computed at once.
 const CHUNK: usize = 1024;
 /// Steps that L-BFGS remembers.
@@ -22,41 +24,90 @@ const MAX_ITERATIONS: u64 = 300;
 const GRADIENT_TOLERANCE: f64 = 1e-5;
 const COST_TOLERANCE: f64 = 1e-10;
 
-/// Feature rows moved and scaled for the solver: the mean is 0, and the mean squared length 1.
-#[derive(Debug)]
-pub struct Design {
-    chunks: Vec<Tensor>,
+/// How feature rows are moved and scaled: to a mean of 0 and a mean squared length of 1.
+#[derive(Debug, Clone)]
+pub struct Scaling {
     mean: Vec<f64>,
     scale: f64,
+    /// Whether each row is scaled to length 1 before.
+    unit_length: bool,
+}
+
+impl Scaling {
+    /// Of these rows, each scaled to length 1 before if `unit_length`.
+    ///
+    /// # Errors
+    /// If there are no rows.
+    pub fn new(rows: &[&[f32]], unit_length: bool) -> Result<Self> {
+        let length = rows.first().context("no rows to train on")?.len();
+        let mut scaling = Self { mean: vec![0.0; length], scale: 1.0, unit_length };
+        let mut mean = vec![0.0; length];
+        for row in rows {
+            mean.iter_mut().zip(scaling.apply(row)).for_each(|(sum, value)| *sum += value);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= rows.len() as f64);
+        scaling.mean = mean;
+        let squares = |row: &&[f32]| scaling.apply(row).map(|value| value * value).sum::<f64>();
+        let spread = (rows.iter().map(squares).sum::<f64>() / rows.len() as f64).sqrt();
+        // Rows that are all the same tell nothing apart, at any scale.
+        if spread > 0.0 {
+            scaling.scale = 1.0 / spread;
+        }
+        Ok(scaling)
+    }
+
+    /// A row, moved and scaled.
+    pub fn apply(&self, row: &[f32]) -> impl Iterator<Item = f64> {
+        let factor = if self.unit_length { 1.0 / norm(row).max(f64::MIN_POSITIVE) } else { 1.0 };
+        row.iter().zip(&self.mean).map(move |(value, mean)| (f64::from(*value) * factor - mean) * self.scale)
+    }
+
+    /// A model of scaled rows as one of rows as they are (though of length 1, if they are scaled to it).
+    pub fn unscaled(&self, model: &Linear) -> Linear {
+        let kernel = model.kernel.iter().map(|weight| weight * self.scale).collect();
+        self.moved(Linear { kernel, bias: model.bias.clone() }, -1.0)
+    }
+
+    /// The reverse of [`Self::unscaled`].
+    pub fn scaled(&self, model: &Linear) -> Linear {
+        let moved = self.moved(model.clone(), 1.0);
+        Linear { kernel: moved.kernel.iter().map(|weight| weight / self.scale).collect(), ..moved }
+    }
+
+    /// Adds to the bias what the kernel gives for so many times the mean.
+    fn moved(&self, model: Linear, times: f64) -> Linear {
+        let Linear { kernel, mut bias } = model;
+        for (weights, mean) in kernel.chunks_exact(bias.len()).zip(&self.mean) {
+            bias.iter_mut().zip(weights).for_each(|(bias, weight)| *bias += times * weight * mean);
+        }
+        Linear { kernel, bias }
+    }
+
+    pub fn has_unit_length(&self) -> bool {
+        self.unit_length
+    }
+}
+
+/// Feature rows, moved and scaled for the solver.
+#[derive(Debug)]
+pub struct Design {
+    pub scaling: Scaling,
+    chunks: Vec<Tensor>,
     length: usize,
 }
 
 impl Design {
-    /// Of the rows as they are, or each scaled to length 1 before.
-    ///
     /// # Errors
     /// If there are no rows, or no memory for them.
     pub fn new(rows: &[&[f32]], unit_length: bool) -> Result<Self> {
-        let length = rows.first().context("no rows to train on")?.len();
-        let scaled = |row: &[f32]| {
-            let factor = if unit_length { 1.0 / norm(row).max(f64::MIN_POSITIVE) } else { 1.0 };
-            row.iter().map(move |value| f64::from(*value) * factor).collect::<Vec<f64>>()
-        };
-        let mut mean = vec![0.0; length];
-        for row in rows {
-            mean.iter_mut().zip(scaled(row)).for_each(|(sum, value)| *sum += value);
-        }
-        mean.iter_mut().for_each(|sum| *sum /= rows.len() as f64);
-        let squares = |row: &[f32]| scaled(row).iter().zip(&mean).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-        let spread = (rows.iter().map(|row| squares(row)).sum::<f64>() / rows.len() as f64).sqrt();
-        // Rows that are all the same tell nothing apart, at any scale.
-        let scale = if spread > 0.0 { 1.0 / spread } else { 1.0 };
+        let scaling = Scaling::new(rows, unit_length)?;
+        let length = scaling.mean.len();
         let chunk = |rows: &[&[f32]]| {
-            let values = rows.iter().flat_map(|row| scaled(row).into_iter().zip(&mean).map(|(x, m)| (x - m) * scale));
-            Tensor::from_vec(values.collect::<Vec<f64>>(), (rows.len(), length), &Device::Cpu)
+            let values = rows.iter().flat_map(|row| scaling.apply(row)).collect::<Vec<f64>>();
+            Tensor::from_vec(values, (rows.len(), length), &Device::Cpu)
         };
         let chunks = rows.chunks(CHUNK).map(chunk).collect::<candle_core::Result<_>>()?;
-        Ok(Self { chunks, mean, scale, length })
+        Ok(Self { scaling, chunks, length })
     }
 
     /// Logits of every row under one model, [N,O].
@@ -73,18 +124,6 @@ impl Design {
         }
         Ok(rows)
     }
-
-    /// The model for rows as they were before they were moved and scaled (though of length 1, if they were brought
-    /// to it).
-    pub fn unscaled(&self, model: &Linear) -> Linear {
-        let outputs = model.bias.len();
-        let kernel: Vec<f64> = model.kernel.iter().map(|weight| weight * self.scale).collect();
-        let mut bias = model.bias.clone();
-        for (weights, mean) in kernel.chunks_exact(outputs).zip(&self.mean) {
-            bias.iter_mut().zip(weights).for_each(|(bias, weight)| *bias -= weight * mean);
-        }
-        Linear { kernel, bias }
-    }
 }
 
 fn norm(row: &[f32]) -> f64 {
@@ -98,6 +137,19 @@ pub struct Linear {
     pub kernel: Vec<f64>,
     /// [O]
     pub bias: Vec<f64>,
+}
+
+impl Linear {
+    /// As a layer of a head.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn layer(&self) -> Result<Dense> {
+        let floats = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
+        let outputs = self.bias.len();
+        let kernel = Tensor::from_vec(floats(&self.kernel), (self.kernel.len() / outputs, outputs), &Device::Cpu)?;
+        Ok(Dense { kernel, bias: Tensor::from_vec(floats(&self.bias), outputs, &Device::Cpu)? })
+    }
 }
 
 /// What the models are trained on.

@@ -16,7 +16,7 @@ use crate::image::Augmentation;
 pub struct Settings {
     /// How the head is trained before the network.
     pub head: HeadTraining,
-    /// Units of the head's hidden layers, none for a linear head; of a head that is trained by epochs.
+    /// Units of a dense head's hidden layers; none where a linear head is trained by epochs.
     pub hidden: Vec<usize>,
     /// Share of each hidden layer's outputs that is dropped while training; of the features where the
     /// head has no hidden layer.
@@ -67,8 +67,12 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadTraining {
+    /// A linear head, or a dense one where cross-validation finds it better.
+    Auto,
     /// A linear head, solved to its optimum with settings that cross-validation chooses.
-    Solved,
+    Linear,
+    /// A dense head, trained from the linear one on for as many steps as it takes.
+    Dense,
     /// By epochs of the optimiser's steps, validated after each.
     Epochs,
 }
@@ -154,7 +158,7 @@ pub enum Monitor {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            head: HeadTraining::Solved,
+            head: HeadTraining::Auto,
             hidden: vec![256, 128],
             dropout: 0.5,
             epochs: 30,

@@ -13,8 +13,8 @@ use crate::head::Head;
 use crate::output::Existing;
 use crate::rejection::Known;
 use crate::train::{
-    self, Arguments, Below, Checkpoint, Data, EpochReport, Fit, HeadTraining, Model, Observer, Phase, Position, Run,
-    Solved, SolvedHead, Unfreeze,
+    self, Arguments, Below, Candidate, Checkpoint, Data, EpochReport, Fit, HeadTraining, Model, Observer, Phase,
+    Position, Run, Shape, SolvedHead, Unfreeze,
 };
 use crate::weights::{self, HeadMetadata, Metadata, Precision, Source, Tensors};
 use crate::{interrupt, terminal};
@@ -36,8 +36,8 @@ impl Training<'_> {
         let mut position = Position::default();
         if checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.phase() == Phase::Head) {
             position = match self.arguments.settings.head {
-                HeadTraining::Solved => self.solve_head()?,
                 HeadTraining::Epochs => self.train_head(checkpoint.take())?,
+                HeadTraining::Auto | HeadTraining::Linear | HeadTraining::Dense => self.solve_head()?,
             };
         }
         if self.arguments.settings.unfreeze != Unfreeze::Nothing {
@@ -53,9 +53,10 @@ impl Training<'_> {
         let kept = || format!("go on with `xcept finetune --resume {}`", run.folder().display());
         let solved = SolvedHead::train(self.data, settings, &|| interrupt::check(kept), &mut || bar.inc(1));
         bar.finish_and_clear();
-        let SolvedHead { model, report, solved } = solved?;
-        self.context.terminal.note(describe_choice(&solved));
-        run.write_candidates(&solved.candidates)?;
+        let head = solved?;
+        describe_choice(&head).into_iter().for_each(|line| self.context.terminal.note(line));
+        run.write_candidates(&head.candidates)?;
+        let SolvedHead { model, report, .. } = head;
         let paths = [Some(run.best()), (settings.unfreeze == Unfreeze::Nothing).then(|| run.last())];
         for path in paths.into_iter().flatten() {
             self.write_model(&path, &model, &model.detached(), Some(&report))?;
@@ -202,19 +203,28 @@ fn head_of(model: &weights::Checkpoint, device: &Device) -> Result<Head> {
     Ok(Head::new(&model.tensors, device)?.with_unit_length(unit_length))
 }
 
-/// What cross-validation chose, in a line.
-fn describe_choice(solved: &Solved) -> String {
-    let Solved { chosen, folds, judged, .. } = solved;
+/// What cross-validation chose, and why, in a line each.
+fn describe_choice(head: &SolvedHead) -> Vec<String> {
+    let SolvedHead { chosen, folds, .. } = head;
     let features = if chosen.unit_length { "features scaled to length 1" } else { "features as they are" };
-    let choice = format!("linear head, {features}, C = {:.3}", chosen.strength);
+    let choice = match chosen.strength {
+        Some(strength) => format!("linear head, {features}, C = {strength}"),
+        None => format!("dense head, {features}"),
+    };
     if *folds == 0 {
-        return format!("{choice}, by default: with one picture of each class nothing can be held out to judge it by");
+        let reason = "with one picture of each class nothing can be held out to judge it by";
+        return vec![format!("{choice}, by default: {reason}")];
     }
-    let pictures = terminal::counted(*judged, "picture", "pictures");
-    format!(
-        "{choice}: chosen by cross-validation in {folds} parts, {:.1} of {pictures} held out wrong, log loss {:.4}",
-        chosen.mistakes, chosen.log_loss
-    )
+    let of = |candidate: &Candidate| {
+        let pictures = terminal::counted(candidate.pictures, "held-out picture", "held-out pictures");
+        format!("{:.1} of {pictures} wrong, log loss {:.4}", candidate.mistakes, candidate.log_loss)
+    };
+    let chosen = format!("{choice}, by cross-validation in {folds} parts: {}", of(chosen));
+    let compared = head.compared.as_ref().map(|[dense, linear]| {
+        let verdict = if head.chosen.head == Shape::Dense { "dense" } else { "linear, dense is not surely better" };
+        format!("--head auto takes {verdict}: linear {}; dense {}", of(linear), of(dense))
+    });
+    std::iter::once(chosen).chain(compared).collect()
 }
 
 fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {

@@ -16,9 +16,9 @@ fn solve(class_count: usize, c: f64, weights: &[Vec<f64>]) -> Vec<(Vec<Vec<f64>>
     let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
     let design = Design::new(&rows, false).unwrap();
     let problem = Problem { design: &design, classes: &classes, class_count, weights };
-    let models = problem.solve(c / design.scale.powi(2), None, &|| Ok(())).unwrap();
+    let models = problem.solve(c / design.scaling.scale.powi(2), None, &|| Ok(())).unwrap();
     let by_output = |model: &Linear| {
-        let Linear { kernel, bias } = design.unscaled(model);
+        let Linear { kernel, bias } = design.scaling.unscaled(model);
         let column = |output: usize| kernel.iter().skip(output).step_by(bias.len()).copied().collect();
         ((0..bias.len()).map(column).collect(), bias)
     };
