@@ -7,17 +7,21 @@
 
 mod augment;
 mod decode;
+mod depth;
 mod facts;
 mod fingerprint;
 mod heat;
 mod jpeg;
 mod kind;
+mod orientation;
 mod preprocess;
 mod resample;
 mod sheet;
+mod tiff;
 
 pub use augment::{Augmentation, generator};
 pub use decode::{decode, read};
+pub use depth::stretched_files;
 pub use facts::Facts;
 pub use fingerprint::{Common, Fingerprint, Likeness};
 pub use heat::{Window, overlaid};

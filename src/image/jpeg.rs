@@ -2,16 +2,16 @@
 //!
 //! zune-jpeg 0.5 (behind the `image` crate) is the fast one, but it decodes a truncated file without an
 //! error, and makes garbage of two kinds of valid files: 4:2:0 with a scan per component, and chroma that
-//! is sampled more finely than luma. jpeg-decoder reads both as libjpeg does. So the markers are walked
-//! first. jpeg-decoder also makes a large picture smaller while it decodes it, which zune-jpeg can't.
+//! is sampled more finely than luma. jpeg-decoder reads both as libjpeg does, and 4:2:0 more exactly. So the
+//! markers are walked first. jpeg-decoder also makes a large picture smaller while it decodes it, which zune-jpeg can't.
 //! Source: ITU-T T.81, annex B.
 
-use ::image::metadata::Orientation;
 use ::image::{DynamicImage, GrayImage, RgbImage};
 use anyhow::{Context, Result, bail, ensure};
-use jpeg_decoder::PixelFormat;
+use jpeg_decoder::{ColorTransform, Decoder, ImageInfo, PixelFormat};
 
 use super::decode::{check_pixels, truncated_message};
+use super::orientation::Metadata;
 
 mod quality;
 
@@ -22,6 +22,10 @@ const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
 /// APP14.
 const ADOBE: u8 = 0xEE;
+/// Defines a hierarchy of frames.
+const HIERARCHY: u8 = 0xDE;
+/// The frame of JPEG-LS.
+const JPEG_LS: u8 = 0xF7;
 
 /// What the markers of the first picture in a file tell.
 #[derive(Debug)]
@@ -34,14 +38,14 @@ pub struct Outline {
     interleaved: usize,
     /// Whether Adobe's marker says that three components are not luma and chroma.
     is_adobe_rgb: bool,
+    pub metadata: Metadata,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Coding {
     Sequential,
     Progressive,
-    /// Lossless or arithmetic; the decoder will say that it can't.
-    Other,
+    Lossless,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Outline {
     pub fn read(bytes: &[u8]) -> Result<Outline> {
         let mut rest = Reader { bytes, at: 2 };
         let mut outline: Option<Outline> = None;
-        let mut is_adobe_rgb = false;
+        let (mut is_adobe_rgb, mut has_pixels, mut segments) = (false, false, Vec::new());
         loop {
             let marker = rest.marker().with_context(truncated)?;
             match marker {
@@ -71,7 +75,8 @@ impl Outline {
             }
             let segment = rest.segment().with_context(truncated)?;
             match marker {
-                0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) && outline.is_none() => {
+                HIERARCHY | JPEG_LS | 0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) && outline.is_none() => {
+                    check_kind(marker, segment)?;
                     let frame = Outline::from_frame(marker, segment);
                     let frame = frame.context("damaged JPEG: the frame header is cut; copy the file again")?;
                     check_pixels(frame.width as u64, frame.height as u64)?;
@@ -79,17 +84,20 @@ impl Outline {
                 }
                 ADOBE => is_adobe_rgb |= segment.starts_with(b"Adobe") && segment.get(11) == Some(&0),
                 START_OF_SCAN => {
+                    has_pixels = true;
                     let data = rest.entropy_coded();
                     let outline = outline
                         .as_mut()
                         .context("damaged JPEG: pixels come before the frame header; copy the file again")?;
                     outline.see_scan(segment, data.len())?;
                 }
+                _ if !has_pixels => segments.push((marker, segment)),
                 _ => {}
             }
         }
         let mut outline = outline.context("damaged JPEG: it has no frame header; copy the file again")?;
         outline.is_adobe_rgb = is_adobe_rgb;
+        outline.metadata = Metadata::of_jpeg(segments.into_iter());
         ensure!(outline.components.iter().all(|component| component.seen), truncated());
         Ok(outline)
     }
@@ -110,11 +118,12 @@ impl Outline {
             coding: match marker {
                 0xC0 | 0xC1 => Coding::Sequential,
                 0xC2 => Coding::Progressive,
-                _ => Coding::Other,
+                _ => Coding::Lossless,
             },
             components: components.iter().map(component).collect(),
             interleaved: 0,
             is_adobe_rgb: false,
+            metadata: Metadata::default(),
         })
     }
 
@@ -168,11 +177,18 @@ impl Outline {
     pub fn factor(&self, side: usize) -> usize {
         let ids: Vec<u8> = self.components.iter().map(|component| component.id).collect();
         let is_common = ids.len() == 1 || ids == [1, 2, 3] && !self.is_adobe_rgb;
-        if self.coding == Coding::Other || !is_common {
+        if self.coding == Coding::Lossless || !is_common {
             return 1;
         }
         let fits = |length: usize, factor: &usize| length.is_multiple_of(*factor) && length / factor >= side;
         [4, 2].into_iter().find(|factor| fits(self.width, factor) && fits(self.height, factor)).unwrap_or(1)
+    }
+
+    /// Whether chroma is sampled more coarsely than luma both across and down. There zune-jpeg is up to 6 levels
+    /// off libjpeg, 0.26 on average (150 pictures of all sizes), and jpeg-decoder 3 and 0.12, in twice the time.
+    pub fn has_quartered_chroma(&self) -> bool {
+        let (widest, tallest) = self.factors();
+        self.components.iter().any(|component| component.across < widest && component.down < tallest)
     }
 
     /// Whether zune-jpeg reads a file like this as libjpeg does. Measured over 17 sampling patterns, baseline
@@ -186,8 +202,26 @@ impl Outline {
             ratio(widest, component.across) && ratio(tallest, component.down)
         });
         let one_scan = self.coding == Coding::Progressive || self.interleaved == self.components.len();
-        luma_is_finest && whole_ratios && one_scan
+        luma_is_finest && whole_ratios && one_scan && self.coding != Coding::Lossless
     }
+}
+
+/// Names the kinds of JPEG that no decoder here reads.
+fn check_kind(marker: u8, frame: &[u8]) -> Result<()> {
+    let (precision, components) = (frame.first().copied().unwrap_or(8), frame.get(5).copied().unwrap_or(3));
+    let has_height = frame.get(1..3) != Some(&[0, 0]);
+    let kind = match marker {
+        JPEG_LS => "JPEG-LS".to_owned(),
+        HIERARCHY | 0xC5..=0xC7 => "hierarchical coding".to_owned(),
+        0xC9..=0xCF => "arithmetic coding".to_owned(),
+        0xC3 if matches!(precision, 2..=7 | 9..=16) => format!("lossless, {precision} bits a sample"),
+        _ if precision == 12 => "12 bits a sample".to_owned(),
+        _ if precision != 8 => bail!("damaged JPEG: {precision} bits a sample; copy the file again"),
+        _ if !has_height => "its height stands behind its pixels".to_owned(),
+        _ if matches!(components, 1 | 3 | 4) => return Ok(()),
+        _ => format!("{components} components"),
+    };
+    bail!("unsupported JPEG: {kind}; convert it to a baseline JPEG or a PNG")
 }
 
 fn truncated() -> String {
@@ -236,29 +270,15 @@ impl<'a> Reader<'a> {
 
 /// The decoder for what zune-jpeg gets wrong, or can't: with a `factor` of 2 or 4 it makes a smaller
 /// picture, each block from its lowest coefficients.
-pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<(DynamicImage, Orientation)> {
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<DynamicImage> {
+    let mut decoder = Decoder::new(bytes);
     if factor > 1 {
         let side = |side: usize| (side / factor) as u16; // a JPEG's sides have 16 bits
         // What is wrong with the header, decoding says as well.
         let _ = decoder.scale(side(outline.width), side(outline.height));
     }
-    let samples = match decoder.decode() {
-        Ok(samples) => samples,
-        Err(jpeg_decoder::Error::Io(_)) => bail!(truncated()),
-        Err(jpeg_decoder::Error::Unsupported(feature)) => {
-            bail!("unsupported JPEG ({feature:?}); convert it to a baseline JPEG or a PNG")
-        }
-        Err(error) => bail!("damaged JPEG: {error}; copy the file again"),
-    };
-    let info = decoder.info().context("damaged JPEG: it has no frame header; copy the file again")?;
+    let (info, samples) = decode_with(decoder)?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
-    let expected = width as usize * height as usize * info.pixel_format.pixel_bytes();
-    ensure!(
-        samples.len() == expected,
-        "damaged JPEG: {} samples, expected {expected}; copy the file again",
-        samples.len()
-    );
     let picture = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, samples).map(DynamicImage::from),
         PixelFormat::RGB24 => RgbImage::from_raw(width, height, samples).map(DynamicImage::from),
@@ -266,14 +286,62 @@ pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<(
             let samples = samples.as_chunks::<4>().0.iter().flat_map(cmyk_to_rgb).collect();
             RgbImage::from_raw(width, height, samples).map(DynamicImage::from)
         }
-        PixelFormat::L16 => bail!("unsupported JPEG (16 bits); convert it to a baseline JPEG or a PNG"),
+        PixelFormat::L16 => bail!("unsupported JPEG: 16 bits a sample; convert it to a baseline JPEG or a PNG"),
     };
-    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    Ok((picture.context("damaged JPEG: fewer pixels than its header says; copy the file again")?, orientation))
+    picture.context("damaged JPEG: fewer pixels than its header says; copy the file again")
+}
+
+/// What the samples of a stream are that does not say so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    Grey,
+    YCbCr,
+    Rgb,
+    FourChannels,
+}
+
+/// Width, height and samples of a stream inside another file; YCbCr becomes RGB, all else stays as it is.
+pub fn decode_samples(bytes: &[u8], stored: Stored) -> Result<(usize, usize, Vec<u8>)> {
+    let outline = Outline::read(bytes)?;
+    let (expected, transform) = match stored {
+        Stored::Grey => (1, ColorTransform::Grayscale),
+        Stored::YCbCr => (3, ColorTransform::YCbCr),
+        Stored::Rgb => (3, ColorTransform::RGB),
+        Stored::FourChannels => (4, ColorTransform::CMYK),
+    };
+    let found = outline.components.len();
+    ensure!(found == expected, "damaged JPEG: {found} components, expected {expected}; copy the file again");
+    let mut decoder = Decoder::new(bytes);
+    decoder.set_color_transform(transform);
+    let (info, mut samples) = decode_with(decoder)?;
+    if stored == Stored::FourChannels {
+        // The decoder takes all such streams for Adobe's, who inverts.
+        samples.iter_mut().for_each(|sample| *sample = 255 - *sample);
+    }
+    Ok((usize::from(info.width), usize::from(info.height), samples))
+}
+
+fn decode_with(mut decoder: Decoder<&[u8]>) -> Result<(ImageInfo, Vec<u8>)> {
+    let samples = match decoder.decode() {
+        Ok(samples) => samples,
+        Err(jpeg_decoder::Error::Io(_)) => bail!(truncated()),
+        Err(jpeg_decoder::Error::Unsupported(feature)) => {
+            bail!("unsupported JPEG: {feature:?}; convert it to a baseline JPEG or a PNG")
+        }
+        Err(error) => bail!("damaged JPEG: {error}; copy the file again"),
+    };
+    let info = decoder.info().context("damaged JPEG: it has no frame header; copy the file again")?;
+    let expected = usize::from(info.width) * usize::from(info.height) * info.pixel_format.pixel_bytes();
+    ensure!(
+        samples.len() == expected,
+        "damaged JPEG: {} samples, expected {expected}; copy the file again",
+        samples.len()
+    );
+    Ok((info, samples))
 }
 
 /// As Pillow's `convert("RGB")`: each ink takes its share of what the black leaves.
-fn cmyk_to_rgb([cyan, magenta, yellow, black]: &[u8; 4]) -> [u8; 3] {
+pub fn cmyk_to_rgb([cyan, magenta, yellow, black]: &[u8; 4]) -> [u8; 3] {
     let light = u32::from(255 - black);
     [cyan, magenta, yellow].map(|ink| ((u32::from(255 - ink) * light + 127) / 255) as u8)
 }
