@@ -6,18 +6,23 @@
 //! stands before [`Preprocessing::normalise`].
 
 mod augment;
+mod bmp;
 mod decode;
 mod depth;
 mod facts;
 mod fingerprint;
+mod gif;
 mod heat;
+mod isolate;
 mod jpeg;
 mod kind;
 mod orientation;
+mod png;
 mod preprocess;
 mod resample;
 mod sheet;
 mod tiff;
+mod webp;
 
 pub use augment::{Augmentation, generator};
 pub use decode::{decode, read};

@@ -10,16 +10,20 @@ use std::path::Path;
 use ::image::error::UnsupportedErrorKind;
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::{Kind, Picture, jpeg};
+use super::depth::{self, Narrowed};
+use super::isolate::isolated;
+use super::png::Png;
+use super::webp::WebP;
+use super::{Kind, Picture, bmp, gif, jpeg, tiff};
 
 /// Phones reach 200 megapixels.
 const MAX_PIXELS: u64 = 200_000_000;
 /// What a JPEG can have; a longer side would be blown up beyond memory where the shorter is tiny.
 const MAX_SIDE: u64 = 65_535;
 /// What a decoder may take for the decoded picture, at whatever depth it is stored.
-const MAX_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// The bytes of a picture's file, for [`decode`].
 ///
@@ -57,14 +61,58 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// unsupported kind, or announces more than 200 megapixels or 1 GiB.
 pub fn decode(bytes: &[u8], side: usize) -> Result<Picture> {
     let (format, name) = recognise(bytes)?;
-    let (picture, orientation) = match format {
-        ImageFormat::Jpeg => decode_jpeg(bytes, side)?,
-        _ => decode_with(bytes, format, name)?,
+    let Decoded { picture, orientation, is_stretched } = isolated(name, || decode_format(bytes, format, name, side))?;
+    if is_stretched {
+        depth::note_stretched(bytes);
+    }
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let stored = ::image::RgbImage::from_raw(width, height, picture.pixels);
+    let mut upright = DynamicImage::ImageRgb8(stored.context("a picture without all of its pixels")?);
+    upright.apply_orientation(orientation);
+    let (width, height) = (upright.width() as usize, upright.height() as usize);
+    Ok(Picture { width, height, pixels: upright.into_rgb8().into_raw() })
+}
+
+/// A picture as it is stored.
+struct Decoded {
+    picture: Picture,
+    orientation: Orientation,
+    /// Whether the range of its samples was guessed.
+    is_stretched: bool,
+}
+
+fn decode_format(bytes: &[u8], format: ImageFormat, name: &str, side: usize) -> Result<Decoded> {
+    let (picture, orientation, white) = match format {
+        ImageFormat::Jpeg => {
+            let outline = jpeg::Outline::read(bytes)?;
+            (decode_jpeg(bytes, &outline, side)?, outline.metadata.orientation(), None)
+        }
+        ImageFormat::Png => {
+            let png = Png::read(bytes)?;
+            (decode_with(&png.pixels, format, name)?, png.metadata.orientation(), png.white())
+        }
+        ImageFormat::WebP => {
+            let webp = WebP::read(bytes)?;
+            let picture = webp.place(decode_with(&webp.still, format, name)?)?;
+            (picture, webp.metadata.orientation(), None)
+        }
+        ImageFormat::Bmp => {
+            let (picture, _) = to_rgb(decode_with(&bmp::with_known_header(bytes)?, format, name)?, None);
+            let picture = bmp::with_pillows_levels(picture, bytes);
+            return Ok(Decoded { picture, orientation: Orientation::NoTransforms, is_stretched: false });
+        }
+        ImageFormat::Gif => {
+            let picture = gif::decode(bytes)?;
+            return Ok(Decoded { picture, orientation: Orientation::NoTransforms, is_stretched: false });
+        }
+        ImageFormat::Tiff => {
+            let tiff::Page { picture, orientation, is_stretched } = tiff::decode(bytes)?;
+            return Ok(Decoded { picture, orientation, is_stretched });
+        }
+        _ => bail!("unsupported {name}: no decoder; convert it to JPEG or 8-bit PNG"),
     };
-    let mut picture = DynamicImage::ImageRgb8(to_rgb(picture));
-    picture.apply_orientation(orientation);
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    Ok(Picture { width, height, pixels: picture.into_rgb8().into_raw() })
+    let (picture, is_stretched) = to_rgb(picture, white);
+    Ok(Decoded { picture, orientation, is_stretched })
 }
 
 /// The error for a file that ends before its picture does.
@@ -81,19 +129,18 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
     }
 }
 
-fn decode_jpeg(bytes: &[u8], side: usize) -> Result<(DynamicImage, Orientation)> {
-    let outline = jpeg::Outline::read(bytes)?;
+fn decode_jpeg(bytes: &[u8], outline: &jpeg::Outline, side: usize) -> Result<DynamicImage> {
     let factor = outline.factor(side);
     let zune = || decode_with(bytes, ImageFormat::Jpeg, "JPEG");
-    match (outline.suits_zune(), factor) {
-        (false, _) => jpeg::decode_scaled(bytes, &outline, factor),
-        (true, 1) => zune(),
+    match (outline.suits_zune(), factor == 1 && !outline.has_quartered_chroma()) {
+        (false, _) => jpeg::decode_scaled(bytes, outline, factor),
+        (true, true) => zune(),
         // What the stricter decoder refuses, the other may still read.
-        (true, _) => jpeg::decode_scaled(bytes, &outline, factor).or_else(|_| zune()),
+        (true, false) => jpeg::decode_scaled(bytes, outline, factor).or_else(|_| zune()),
     }
 }
 
-fn decode_with(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(DynamicImage, Orientation)> {
+fn decode_with(bytes: &[u8], format: ImageFormat, name: &str) -> Result<DynamicImage> {
     let explain = |error| if is_cut(bytes, format) { anyhow!(truncated_message(name)) } else { explain(error, name) };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
@@ -111,40 +158,21 @@ fn decode_with(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(Dynamic
         MAX_BYTES >> 20
     );
     decoder.set_limits(limits).map_err(explain)?;
-    // An orientation that makes no sense is no reason to refuse the picture.
-    let orientation = match format {
-        ImageFormat::Png => png_orientation(bytes),
-        _ => decoder.orientation().ok(),
-    };
-    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-    let picture = DynamicImage::from_decoder(decoder).map_err(explain)?;
-    Ok((picture, orientation))
+    DynamicImage::from_decoder(decoder).map_err(explain)
 }
 
-/// The EXIF chunk may stand behind the pixels, where the decoder doesn't look.
-fn png_orientation(bytes: &[u8]) -> Option<Orientation> {
-    let mut rest = bytes.get(8..)?;
-    loop {
-        let (length, kind) = rest.get(..8)?.split_at(4);
-        let length = u32::from_be_bytes(*length.first_chunk()?) as usize;
-        let data = rest.get(8..)?.get(..length)?;
-        if kind == b"eXIf" {
-            return Orientation::from_exif_chunk(data);
-        }
-        rest = rest.get(8 + length + 4..)?;
-    }
+/// Width and height that a file's header tells.
+pub(super) fn dimensions(bytes: &[u8], format: ImageFormat, name: &str) -> Result<(usize, usize)> {
+    let size = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
+    let (width, height) = size.map_err(|error| explain(error, name))?;
+    Ok((width as usize, height as usize))
 }
 
-/// Whether a file that its decoder refuses misses its end, for formats whose decoder doesn't tell.
+/// Whether a file that its decoder refuses misses its end, for the format whose decoder doesn't tell.
 fn is_cut(bytes: &[u8], format: ImageFormat) -> bool {
-    match format {
-        ImageFormat::Gif => !bytes.ends_with(b";"),
-        ImageFormat::WebP => {
-            let announced = bytes.get(4..8).and_then(|length| length.first_chunk::<4>());
-            announced.is_none_or(|length| u64::from(u32::from_le_bytes(*length)) + 8 > bytes.len() as u64)
-        }
-        _ => false,
-    }
+    let announced = || bytes.get(4..8).and_then(|length| length.first_chunk::<4>());
+    let is_longer = |length: &[u8; 4]| u64::from(u32::from_le_bytes(*length)) + 8 > bytes.len() as u64;
+    format == ImageFormat::WebP && announced().is_none_or(is_longer)
 }
 
 /// Refuses a picture whose announced size is a mistake or an attack.
@@ -164,20 +192,22 @@ pub(super) fn check_pixels(width: u64, height: u64) -> Result<()> {
     Ok(())
 }
 
-/// Alpha is dropped and grey repeated, as Pillow does; of 16 bits the high ones stay.
-fn to_rgb(picture: DynamicImage) -> ::image::RgbImage {
-    let high = |sample: u16| (sample >> 8) as u8;
-    match picture {
-        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgba16(_) => {
-            to_rgb(DynamicImage::ImageRgb16(picture.into_rgb16()))
+/// Alpha is dropped and grey repeated, as Pillow does. `white` is the largest value of a 16-bit sample, if the file
+/// says so. Also, whether that was guessed.
+fn to_rgb(picture: DynamicImage, white: Option<u32>) -> (Picture, bool) {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let (pixels, is_guess) = match picture {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            let Narrowed { samples, is_guess } = depth::narrow(&picture.into_luma16(), white);
+            (samples.iter().flat_map(|grey| [*grey; 3]).collect(), is_guess)
         }
-        DynamicImage::ImageRgb16(deep) => {
-            let (width, height) = deep.dimensions();
-            let samples = deep.into_raw().into_iter().map(high).collect();
-            ::image::RgbImage::from_raw(width, height, samples).expect("one sample out for each sample in")
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+            let Narrowed { samples, is_guess } = depth::narrow(&picture.into_rgb16(), white);
+            (samples, is_guess)
         }
-        picture => picture.into_rgb8(),
-    }
+        picture => (picture.into_rgb8().into_raw(), false),
+    };
+    (Picture { width, height, pixels }, is_guess)
 }
 
 /// One line for the user; the decoders' own errors repeat themselves along their sources.

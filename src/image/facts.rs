@@ -1,17 +1,16 @@
 //! What a file tells of its picture beside the pixels: format, size, how it was saved, what is odd about it.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use ::image::codecs::gif::GifDecoder;
-use ::image::codecs::png::PngDecoder;
-use ::image::codecs::webp::WebPDecoder;
-use ::image::{AnimationDecoder, Frames, ImageDecoder, ImageFormat, ImageReader};
+use ::image::ImageFormat;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::decode::recognise;
-use super::{Kind, jpeg};
+use super::decode::{dimensions, recognise};
+use super::isolate::isolated;
+use super::png::Png;
+use super::webp::WebP;
+use super::{Kind, bmp, gif, jpeg, tiff};
 
 /// Read from a file's headers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,24 +32,28 @@ impl Facts {
     /// In one line with a remedy, if `bytes` is no picture of a known format or its header is damaged.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         let (format, name) = recognise(bytes)?;
-        let facts = |width, height| Self {
-            format: name,
-            width,
-            height,
-            jpeg_quality: None,
-            is_animated: is_animated(bytes, format),
-            is_cmyk: false,
+        isolated(name, || Self::of_format(bytes, format, name))
+    }
+
+    fn of_format(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<Self> {
+        let (mut jpeg_quality, mut is_cmyk) = (None, false);
+        let (width, height) = match format {
+            ImageFormat::Jpeg => {
+                let outline = jpeg::Outline::read(bytes)?;
+                (jpeg_quality, is_cmyk) = (jpeg::quality(bytes), outline.is_cmyk());
+                outline.size()
+            }
+            ImageFormat::Tiff => {
+                let header = tiff::header(bytes)?;
+                is_cmyk = header.is_cmyk;
+                (header.width, header.height)
+            }
+            ImageFormat::Gif => gif::size(bytes)?,
+            ImageFormat::Png => dimensions(&Png::read(bytes)?.pixels, format, name)?,
+            ImageFormat::Bmp => dimensions(&bmp::with_known_header(bytes)?, format, name)?,
+            _ => dimensions(bytes, format, name)?,
         };
-        if format == ImageFormat::Jpeg {
-            let outline = jpeg::Outline::read(bytes)?;
-            let (width, height) = outline.size();
-            let jpeg_quality = jpeg::quality(bytes);
-            return Ok(Self { jpeg_quality, is_cmyk: outline.is_cmyk(), ..facts(width, height) });
-        }
-        let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        let is_cmyk = decoder.original_color_type() == ::image::ExtendedColorType::Cmyk8;
-        Ok(Self { is_cmyk, ..facts(width as usize, height as usize) })
+        Ok(Self { format: name, width, height, jpeg_quality, is_animated: is_animated(bytes, format), is_cmyk })
     }
 
     /// Whether a file of this name is commonly of another format.
@@ -59,20 +62,12 @@ impl Facts {
     }
 }
 
-/// Whether a second frame is there to be decoded; a file that may hold several often has one.
+/// Whether a second frame is there; a file that may hold several often has one.
 fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
-    let bytes = Cursor::new(bytes);
-    let several = |frames: Frames| frames.take(2).flatten().count() > 1;
     match format {
-        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|gif| several(gif.into_frames())),
-        ImageFormat::WebP => {
-            WebPDecoder::new(bytes).is_ok_and(|webp| webp.has_animation() && several(webp.into_frames()))
-        }
-        ImageFormat::Png => {
-            let frames =
-                PngDecoder::new(bytes).and_then(|png| Ok(if png.is_apng()? { Some(png.apng()?) } else { None }));
-            frames.is_ok_and(|png| png.is_some_and(|png| several(png.into_frames())))
-        }
+        ImageFormat::Gif => gif::is_animated(bytes),
+        ImageFormat::WebP => WebP::read(bytes).is_ok_and(|webp| webp.frames > 1),
+        ImageFormat::Png => Png::read(bytes).is_ok_and(|png| png.frames > 1),
         _ => false,
     }
 }
