@@ -48,7 +48,7 @@ pub(super) fn pattern([width, height]: [usize; 2]) -> Picture {
 mod animation;
 mod decoding;
 mod hostile;
-
+mod kinds;
 mod preprocessing;
 mod recognition;
 mod resizing;
