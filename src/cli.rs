@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 
+use crate::image;
 use crate::interrupt::{self, Interrupted, Signal};
 use crate::kernel;
 use crate::output::{self, Existing};
@@ -157,19 +158,36 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
         hub: Hub::new(global.offline),
         terminal: Terminal { quiet: global.quiet },
     };
+    let ended = run_command(command, &context);
+    note_stretched(context.terminal);
+    ended
+}
+
+fn run_command(command: Command, context: &Context) -> Result<Status> {
     match command {
-        Command::Classify(command) => command.run(&context),
-        Command::ExtractFeatures(command) => command.run(&context),
-        Command::Finetune(command) => command.run(&context),
-        Command::LrFind(command) => command.run(&context),
-        Command::Evaluate(command) => command.run(&context),
-        Command::Explain(command) => command.run(&context),
-        Command::Audit(command) => command.run(&context),
-        Command::Similar(command) => command.run(&context),
-        Command::Convert(command) => command.run(&context),
-        Command::Weights(command) => command.run(&context),
-        Command::Info(command) => command.run(&context),
-        Command::Bench(command) => command.run(&context),
+        Command::Classify(command) => command.run(context),
+        Command::ExtractFeatures(command) => command.run(context),
+        Command::Finetune(command) => command.run(context),
+        Command::LrFind(command) => command.run(context),
+        Command::Evaluate(command) => command.run(context),
+        Command::Explain(command) => command.run(context),
+        Command::Audit(command) => command.run(context),
+        Command::Similar(command) => command.run(context),
+        Command::Convert(command) => command.run(context),
+        Command::Weights(command) => command.run(context),
+        Command::Info(command) => command.run(context),
+        Command::Bench(command) => command.run(context),
+    }
+}
+
+/// A guess is not made in silence.
+fn note_stretched(terminal: Terminal) {
+    let count = image::stretched_files();
+    if count > 0 {
+        terminal.note(format_args!(
+            "{} with samples that use only their lower bits and state no range: brightened to the bits in use",
+            terminal::counted(count, "picture", "pictures")
+        ));
     }
 }
 

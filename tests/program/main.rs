@@ -15,6 +15,7 @@ mod lr_find;
 mod not_finite;
 mod outputs;
 mod parity;
+mod pictures;
 mod rejection;
 mod runs;
 #[cfg(unix)]
