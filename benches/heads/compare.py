@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -68,8 +69,9 @@ def main():
     parser.add_argument("-n", type=int, nargs="+", default=[2, 5, 10, 25, 50, 100])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("options", nargs="*", help="options of `xcept finetune`, behind --")
-    arguments = parser.parse_args()
+    parser.epilog = "What stands behind -- are options of `xcept finetune`."
+    mine, _, options = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(mine.split())
     features, labels, index = load(arguments.features)
     splits = np.array([split or "train" for split in index["splits"]])
     classes = len(index["class_names"])
@@ -87,7 +89,7 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 data, model = pathlib.Path(folder, "d.safetensors"), pathlib.Path(folder, "m.safetensors")
                 write(data, features, labels, index, drawn)
-                command = [arguments.xcept, "finetune", data, "--quiet", "-o", model, "--runs", folder, *arguments.options]
+                command = [arguments.xcept, "finetune", data, "--quiet", "-o", model, "--runs", folder, *options.split()]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 ours = judge(answers(model, features[held]), labels[held])
             rows.append([*ours, *theirs])
