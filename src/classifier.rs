@@ -129,11 +129,16 @@ impl Classifier {
     pub fn known(&self, option: &str) -> Result<&Known> {
         self.known.as_ref().with_context(|| {
             format!(
-                "{}: keeps no statistics of its training pictures, which {option} needs; pass a model of your own, \
-                 trained by this version's `xcept finetune`",
+                "{}: keeps no statistics of its training pictures, which {option} needs; pass a model that this \
+                 version's `xcept finetune` has trained on a dozen pictures of each class or more",
                 self.origin
             )
         })
+    }
+
+    /// The share of known pictures that the model takes for known unless the user says otherwise; none keeps all.
+    pub fn keep_known(&self) -> Option<f64> {
+        self.metadata.keep_known.filter(|_| self.known.is_some())
     }
 
     /// What the features of pictures come from, if it is not the model's own network.

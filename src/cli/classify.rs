@@ -5,11 +5,11 @@ mod results;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use self::results::Results;
-use super::model::ClassifierArguments;
+use super::model::{ClassifierArguments, KeepKnown};
 use super::{Context, Status, data};
 use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
@@ -28,11 +28,11 @@ pub struct Classify {
     /// How many classes to name for each picture
     #[arg(long, short = 'k', default_value = "5", value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// Call a picture `unknown` that is unlike those that the model was trained on: farther from them than this share
-    /// of its validation pictures. 0.99 takes one in a hundred known pictures for unknown; a lower share finds more
-    /// strangers
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    reject: Option<f64>,
+    /// Call a picture `unknown` if it is less like the training pictures than this share of the validation pictures.
+    /// 0.99 keeps 99 of 100 pictures of the model's classes; a lower share finds more unknown ones; all keeps every
+    /// picture [default: what the model file says, otherwise all]
+    #[arg(long, value_name = "SHARE", alias = "reject")]
+    keep_known: Option<KeepKnown>,
     /// How results are written [default: table on a terminal, as -o ends, jsonl otherwise]
     #[arg(long, short)]
     format: Option<Format>,
@@ -51,13 +51,6 @@ enum Format {
     Csv,
 }
 
-fn share(text: &str) -> Result<f64> {
-    match text.parse() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => bail!("expected above 0, at most 1; 0.99 accepts 99 % of known pictures"),
-    }
-}
-
 impl Classify {
     pub fn run(self, context: &Context) -> Result<Status> {
         let format = output::format(self.format, self.output.as_deref(), [Format::Table, Format::Csv, Format::Jsonl]);
@@ -70,8 +63,9 @@ impl Classify {
         }
         let classifier = self.classifier.open(context)?;
 
-        let limit = |share| anyhow::Ok(classifier.known("--reject")?.threshold(share));
-        let limit = self.reject.map(limit).transpose()?;
+        let limit = |share| anyhow::Ok(classifier.known("--keep-known")?.threshold(share));
+        let share = self.keep_known.map_or(classifier.keep_known(), KeepKnown::share);
+        let limit = share.map(limit).transpose()?;
         let classify =
             |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, limit, file), context);
         let unreadable = match &self.output {

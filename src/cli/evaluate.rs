@@ -44,7 +44,7 @@ pub struct Evaluate {
     /// End with exit status 4 if the accuracy is below this, even if some pictures could not be read; 0.95 is 95 %
     #[arg(long, value_name = "SHARE", value_parser = share)]
     min_accuracy: Option<f64>,
-    /// Pictures of other things: say how well `classify --reject` tells them from those of the data
+    /// Pictures of other things: say how well `classify --keep-known` tells them from those of the data
     #[arg(long, value_name = "FOLDER")]
     unknown: Option<PathBuf>,
     /// Write DIR/report.html: one file with figures, charts, the worst mistakes with what the classifier saw in them,

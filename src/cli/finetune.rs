@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::data::DataArguments;
+use super::model::KeepKnown;
 use super::training::{self, SettingsArguments};
 use super::{Context, Status, WrongUsage, ending};
 use crate::features::Pipeline;
@@ -48,13 +49,17 @@ pub struct Finetune {
     /// Replace the output file, the preview and the features file if they exist
     #[arg(long)]
     overwrite: bool,
+    /// What `classify --keep-known` is for this model unless it is given there; 0.99 has a picture called `unknown`
+    /// that is less like the training pictures than 99 % of the validation pictures [default: all]
+    #[arg(long, value_name = "SHARE")]
+    keep_known: Option<KeepKnown>,
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
 /// What a run was begun with, beside its settings.
-const FIXED: [&str; 9] =
-    ["name", "preview", "features", "model", "convention", "preprocess", "interpolation", "size", "pool"];
+const FIXED: [&str; 10] =
+    ["name", "preview", "keep_known", "features", "model", "convention", "preprocess", "interpolation", "size", "pool"];
 
 impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
@@ -105,6 +110,7 @@ impl Finetune {
             overwrite: self.overwrite,
             features: self.data.features.as_ref().map(std::path::absolute).transpose()?,
             examples: data.digest(),
+            keep_known: self.keep_known.and_then(KeepKnown::share),
             settings,
             pipeline: features.pipeline.clone(),
         };
@@ -256,6 +262,11 @@ fn train(
         val => format!("{training} training and {val} validation pictures of {classes} classes, in {folder}"),
     });
     let known = data.known(arguments.settings.seed)?;
+    if known.is_none() && arguments.keep_known.is_some() {
+        context
+            .terminal
+            .note("--keep-known: no picture will be called unknown, for that takes more pictures to learn from");
+    }
     let Position { history, best, .. } =
         Training { run, arguments, data, backbone: backbone.as_ref(), known, context }.run(checkpoint)?;
     let best = best.context("no epoch was trained")?;

@@ -165,10 +165,15 @@ fn describe(checkpoint: &Checkpoint) -> Result<()> {
             classes.push_str(", …");
         }
         if head.temperature != 1.0 {
-            line("temperature", format!("{:.3}, fitted on the validation pictures", head.temperature));
+            line("temperature", format!("{:.3}, fitted on held-out pictures", head.temperature));
         }
         let knows = checkpoint.tensors.contains_key(ood::MEANS);
-        line("unknown pictures", if knows { "told apart with --reject" } else { "not told apart" }.to_owned());
+        let rejection = match (knows, head.keep_known) {
+            (true, Some(share)) => format!("called `unknown`; {} of known ones kept", terminal::percent(share)),
+            (true, None) => "called `unknown` with --keep-known".to_owned(),
+            (false, _) => "not told apart".to_owned(),
+        };
+        line("unknown pictures", rejection);
         line("classes", format!("{}: {classes}", head.class_names.len()));
     }
     for (name, value) in &metadata.history {

@@ -1,8 +1,9 @@
 //! Which weights a command works with: the options that several commands share.
 
 use std::path::Path;
+use std::str::FromStr;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use super::Context;
@@ -141,6 +142,35 @@ pub struct PipelineArguments {
     /// In the place of the weights' own, before the options
     #[arg(skip)]
     preprocessing: Option<Preprocessing>,
+}
+
+/// The share of pictures like those that a model knows which are to be taken for known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KeepKnown {
+    Share(f64),
+    All,
+}
+
+impl KeepKnown {
+    /// Nothing if every picture is kept.
+    pub fn share(self) -> Option<f64> {
+        match self {
+            KeepKnown::Share(share) => Some(share),
+            KeepKnown::All => None,
+        }
+    }
+}
+
+impl FromStr for KeepKnown {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match (text, text.parse()) {
+            ("all", _) => Ok(KeepKnown::All),
+            (_, Ok(share)) if share > 0.0 && share <= 1.0 => Ok(KeepKnown::Share(share)),
+            _ => bail!("expected all, or above 0 and at most 1; 0.99 keeps 99 % of known pictures"),
+        }
+    }
 }
 
 pub fn size_parser(text: &str) -> Result<usize> {

@@ -18,7 +18,7 @@ pub struct Rejection {
     pub thresholds: Vec<Acceptance>,
 }
 
-/// What `--reject` does at one setting.
+/// What `--keep-known` does at one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Acceptance {
     /// The option's value: the share of the training's validation pictures within the distance.

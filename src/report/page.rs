@@ -217,7 +217,7 @@ fn rejection(rejection: &Rejection) -> Markup {
             table {
                 thead {
                     tr {
-                        th.number { "classify --reject" } th.number { "distance" }
+                        th.number { "classify --keep-known" } th.number { "distance" }
                         th.number { "known accepted" } th.number { "unknown rejected" }
                     }
                 }

@@ -23,6 +23,9 @@ use crate::weights::{Checkpoint, Digest};
 /// Share of the training pictures whose distances from the others stand for those of new pictures.
 const HELD_FOR_DISTANCES: f64 = 0.2;
 
+/// Fewer say nothing of how far new pictures may be.
+const LEAST_HELD: usize = 5;
+
 /// The rows of a features file, shared out.
 #[derive(Debug)]
 pub struct Data<'a> {
@@ -90,7 +93,7 @@ impl<'a> Data<'a> {
         let is_held = drawn(&train.classes, HELD_FOR_DISTANCES, &mut random(seed, "distances"));
         let of = |held: bool| (0..train.rows.len()).filter(move |&row| is_held[row] == held).collect::<Vec<_>>();
         let (learnt, held) = (of.clone()(false), of(true));
-        if held.is_empty() {
+        if held.len() < LEAST_HELD {
             return Ok(None);
         }
         let rows = |indices: &[usize]| indices.iter().map(|&row| train.rows[row]).collect::<Vec<_>>();

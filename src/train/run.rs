@@ -38,6 +38,9 @@ pub struct Arguments {
     pub features: Option<PathBuf>,
     /// Of the pictures, their classes and parts; another one means other data.
     pub examples: Digest,
+    /// The share of known pictures that the model takes for known unless the user says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_known: Option<f64>,
     pub settings: Settings,
     pub pipeline: Pipeline,
 }

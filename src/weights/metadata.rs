@@ -43,6 +43,9 @@ pub struct HeadMetadata {
     /// What the logits are divided by before they become probabilities.
     #[serde(default = "plain_temperature", skip_serializing_if = "is_plain")]
     pub temperature: f64,
+    /// The share of validation pictures whose distances are taken for known ones' unless the user says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_known: Option<f64>,
     /// Whether features are scaled to length 1 before the first layer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unit_length: bool,
@@ -109,6 +112,11 @@ impl HeadMetadata {
             "the head's temperature is {}, expected above 0; train the model again",
             self.temperature
         );
+        ensure!(
+            self.keep_known.is_none_or(|share| share > 0.0 && share <= 1.0),
+            "the head's `keep_known` is {}, expected above 0 and at most 1; train the model again",
+            self.keep_known.unwrap_or_default()
+        );
         Ok(())
     }
 
@@ -121,7 +129,16 @@ impl HeadMetadata {
         let class_names = (0..classes).map(unnamed).collect();
         let name = "imported".to_owned();
         let (class_ids, pool) = (None, Pool::Avg);
-        Some(Self { name, class_names, class_ids, pool, dropout, temperature: 1.0, unit_length: false })
+        Some(Self {
+            name,
+            class_names,
+            class_ids,
+            pool,
+            dropout,
+            temperature: 1.0,
+            keep_known: None,
+            unit_length: false,
+        })
     }
 
     /// Whether nobody has given the classes names.

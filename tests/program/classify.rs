@@ -49,7 +49,8 @@ fn an_unreadable_input_is_an_error_row_in_its_place_and_status_3() {
 fn every_format_tells_the_same() {
     let desk = Desk::new();
     let run = |format| {
-        let ran = desk.run(&["classify", "-q", "-m", "cats-vs-dogs", "-f", format, "-k", "1", &sample("beagle.jpg")]);
+        let arguments = ["classify", "-q", "-m", "cats-vs-dogs", "--keep-known", "all", "-f", format, "-k", "1"];
+        let ran = desk.run(&[&arguments[..], &[&sample("beagle.jpg")]].concat());
         ran.assert_done();
         ran.stdout
     };

@@ -83,15 +83,48 @@ fn evaluate_says_how_well_strangers_are_told_apart() {
 fn a_model_that_does_not_know_its_training_pictures_rejects_none_and_says_so() {
     let desk = Desk::new();
     let picture = sample("beagle.jpg");
-    let ran = desk.run(&["classify", "-m", "cats-vs-dogs", "--reject", "0.99", &picture]);
-    ran.assert_failed(1, &["cats-vs-dogs", "--reject", "xcept finetune"]);
+    desk.add_sample("kitten.jpg", "data/cat/1.jpg");
     desk.add_sample("beagle.jpg", "data/dog/1.jpg");
-    let ran = desk.run(&["evaluate", "data", "-m", "cats-vs-dogs", "--unknown", "data"]);
-    ran.assert_failed(1, &["cats-vs-dogs", "--unknown", "xcept finetune"]);
+    let ran = desk.run(&["finetune", "data", "-o", "few.safetensors", "--keep-known", "0.9"]);
+    assert!(ran.assert_done().stderr.contains("--keep-known: no picture will be called unknown"), "{}", ran.stderr);
+    desk.run(&["classify", "-m", "few.safetensors", &picture]).assert_done();
+    let ran = desk.run(&["classify", "-m", "few.safetensors", "--keep-known", "0.99", &picture]);
+    ran.assert_failed(1, &["few.safetensors", "--keep-known", "xcept finetune"]);
+    let ran = desk.run(&["evaluate", "data", "-m", "few.safetensors", "--unknown", "data"]);
+    ran.assert_failed(1, &["few.safetensors", "--unknown", "xcept finetune"]);
     for share in ["0", "99", "x"] {
-        let ran = desk.run(&["classify", "--reject", share, &picture]);
-        assert!(ran.status == Some(2) && ran.stderr.contains("0.99 accepts 99 %"), "{}", ran.stderr);
+        let ran = desk.run(&["classify", "--keep-known", share, &picture]);
+        assert!(ran.status == Some(2) && ran.stderr.contains("0.99 keeps 99 %"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn the_bundled_classifier_calls_what_is_neither_cat_nor_dog_unknown_unless_every_picture_is_kept() {
+    let desk = Desk::new();
+    let stripes = crate::support::program::root().join("tests/data/images/rgb.png");
+    let run = |more: &[&str]| {
+        let arguments = ["classify", "-m", "cats-vs-dogs", stripes.to_str().unwrap(), &sample("kitten.jpg")];
+        desk.run(&[&arguments[..], more].concat())
+    };
+    let lines = run(&[]).assert_done().json_lines();
+    assert_eq!((&lines[0]["unknown"], &lines[1]["unknown"]), (&true.into(), &false.into()));
+    assert_eq!(lines[1]["predictions"][0]["label"], "cat");
+    assert!(run(&["-f", "table"]).assert_done().stdout.contains("unknown  distance"));
+    let lines = run(&["--keep-known", "all"]).assert_done().json_lines();
+    assert!(lines.iter().all(|line| line.get("unknown").is_none() && line.get("distance").is_none()));
+    let info = desk.run(&["info", "cats-vs-dogs"]);
+    assert!(info.assert_done().stdout.contains("called `unknown`; 98.00 % of known ones kept"), "{}", info.stdout);
+}
+
+#[test]
+fn a_model_keeps_the_share_that_it_was_trained_with() {
+    let desk = desk_with_model(&["--keep-known", "0.9"]);
+    let line = |more: &[&str]| {
+        let arguments = ["classify", "-m", "model.safetensors", &sample("chelsea.png")];
+        desk.run(&[&arguments[..], more].concat()).assert_done().json_lines().remove(0)
+    };
+    assert_eq!(line(&[])["unknown"], line(&["--keep-known", "0.9"])["unknown"]);
+    assert_eq!(line(&["--keep-known", "all"]).get("unknown"), None);
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl<'a> Results<'a> {
 
     fn write_csv(&mut self, rows: impl Iterator<Item = ([String; 7], Option<Strangeness>)>, error: &str) -> Result<()> {
         const HEADER: [&str; 7] = ["path", "model", "rank", "index", "id", "label", "probability"];
-        /// There with `--reject`.
+        /// There where pictures may be unknown.
         const STRANGENESS: [&str; 2] = ["unknown", "distance"];
         let mut writer = csv::Writer::from_writer(Vec::new());
         let strange = |cells: [String; 2]| self.limit.is_some().then_some(cells).into_iter().flatten();

@@ -63,7 +63,7 @@ fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {
 }
 
 fn write_rejection(rejection: &Rejection, file: &mut dyn Write) -> Result<()> {
-    let mut lines = table(["classify --reject", "distance", "known accepted", "unknown rejected"]);
+    let mut lines = table(["classify --keep-known", "distance", "known accepted", "unknown rejected"]);
     align_right(&mut lines, 0..4);
     for limit in &rejection.thresholds {
         lines.add_row([

@@ -192,6 +192,7 @@ impl Training<'_> {
             pool: self.arguments.pipeline.pool,
             dropout: vec![settings.dropout; model.hidden_layers()],
             temperature,
+            keep_known: self.arguments.keep_known,
             unit_length: model.has_unit_length(),
         }
     }
