@@ -28,6 +28,18 @@ pub struct Classifier {
     known: Option<Known>,
     pipeline: Option<Pipeline>,
     origin: String,
+    views: Views,
+}
+
+/// What of a picture the classifier looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Views {
+    /// The picture as it is.
+    #[default]
+    Plain,
+    /// The picture and its mirror image, whose probabilities are averaged (horizontal flips at test time, as in
+    /// Krizhevsky et al. 2012).
+    Flip,
 }
 
 /// What the classifier says of a picture.
@@ -104,7 +116,12 @@ impl Classifier {
     pub fn new(parts: Parts, device: &Device) -> Result<Self> {
         let Parts { backbone, head, metadata, preprocessing, known, pipeline, origin } = parts;
         let extractor = FeatureExtractor::new(&backbone, preprocessing, metadata.pool, device)?;
-        Ok(Self { extractor, head, metadata, known, pipeline, origin })
+        Ok(Self { extractor, head, metadata, known, pipeline, origin, views: Views::Plain })
+    }
+
+    /// The same that looks at these views of each picture.
+    pub fn with_views(self, views: Views) -> Self {
+        Self { views, ..self }
     }
 
     /// What results call the model.
@@ -171,14 +188,26 @@ impl Classifier {
         let prepare = |input: &Input| {
             let bytes = image::read(&input.path)?;
             let digest = keeps.then(|| Digest::of_bytes(&bytes));
-            match digest.as_ref().and_then(|digest| known.get(digest)) {
-                Some(features) => Ok((digest, Prepared::Features(features))),
-                None => Ok((digest, Prepared::Pixels(self.extractor.prepare(&bytes)?))),
-            }
+            let known = digest.as_ref().and_then(|digest| known.get(digest));
+            let pixels = || self.extractor.prepare(&bytes);
+            let prepared = match (known, self.views) {
+                (Some(features), Views::Plain) => Prepared { plain: Plain::Features(features), mirrored: None },
+                (Some(features), Views::Flip) => {
+                    Prepared { plain: Plain::Features(features), mirrored: Some(self.extractor.mirror(pixels()?)) }
+                }
+                (None, views) => {
+                    let pixels = pixels()?;
+                    let mirrored = (views == Views::Flip).then(|| self.extractor.mirror(pixels.clone()));
+                    Prepared { plain: Plain::Pixels(pixels), mirrored }
+                }
+            };
+            Ok((digest, prepared))
         };
         batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
             let (digests, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().map(separate).unzip();
-            let features = self.features(prepared)?;
+            let (plain, mirrored): (Vec<_>, Vec<_>) = prepared.into_iter().map(Prepared::separate).unzip();
+            let features = self.features(plain)?;
+            let mirrored = self.mirrored(mirrored)?;
             if let Some(writer) = &mut writer {
                 let row = |((input, digest), features): ((&Input, Option<Digest>), &Result<Vec<f32>>)| {
                     let (digest, features) = (digest?, features.as_ref().ok()?.clone());
@@ -190,18 +219,21 @@ impl Classifier {
                     tracing::debug!("no longer kept: {error:#}");
                 }
             }
-            consume(batch, features.into_iter().map(|features| self.judge(&features?)).collect())
+            let judge = |(features, mirrored): (Result<Vec<f32>>, Option<Result<Vec<f32>>>)| {
+                self.judge(&features?, mirrored.transpose()?.as_deref())
+            };
+            consume(batch, features.into_iter().zip(mirrored).map(judge).collect())
         })
     }
 
     /// Features of the pictures that could be read, those that are not known all through the network at once, and the
     /// errors of the others in their places.
-    fn features(&self, prepared: Vec<Result<Prepared>>) -> Result<Vec<Result<Vec<f32>>>> {
+    fn features(&self, prepared: Vec<Result<Plain>>) -> Result<Vec<Result<Vec<f32>>>> {
         let (mut known, mut pixels) = (Vec::with_capacity(prepared.len()), Vec::new());
         for prepared in prepared {
             match prepared {
-                Ok(Prepared::Features(features)) => known.push(Some(features.clone())),
-                Ok(Prepared::Pixels(picture)) => {
+                Ok(Plain::Features(features)) => known.push(Some(features.clone())),
+                Ok(Plain::Pixels(picture)) => {
                     known.push(None);
                     pixels.push(Ok(picture));
                 }
@@ -216,16 +248,45 @@ impl Classifier {
         Ok(known.into_iter().map(|known| known.map_or_else(&mut next, Ok)).collect())
     }
 
-    fn judge(&self, features: &[f32]) -> Result<Judgement> {
+    /// Features of those mirror images that are asked for, in their places.
+    fn mirrored(&self, pixels: Vec<Option<Vec<f32>>>) -> Result<Vec<Option<Result<Vec<f32>>>>> {
+        let is_wanted: Vec<bool> = pixels.iter().map(Option::is_some).collect();
+        let mut features = self.extractor.features(pixels.into_iter().flatten().map(Ok).collect())?.into_iter();
+        Ok(is_wanted.into_iter().map(|is_wanted| if is_wanted { features.next() } else { None }).collect())
+    }
+
+    /// The judgement of a picture by its features and those of its mirror image, if that counts, too. How far it is
+    /// from the training pictures is told by the picture as it is, which is how the limit was found.
+    fn judge(&self, features: &[f32], mirrored: Option<&[f32]>) -> Result<Judgement> {
         let distance = self.known.as_ref().map(|known| known.distance(features));
-        Ok(Judgement { probabilities: self.head.answer(features)?, distance })
+        let mut probabilities = self.head.answer(features)?;
+        if let Some(mirrored) = mirrored {
+            let other = self.head.answer(mirrored)?;
+            probabilities.iter_mut().zip(other).for_each(|(one, other)| *one = (*one + other) / 2.0);
+        }
+        Ok(Judgement { probabilities, distance })
     }
 }
 
 /// A picture on its way to its features.
-enum Prepared<'a> {
+struct Prepared<'a> {
+    plain: Plain<'a>,
+    /// The network's input for its mirror image, if that counts.
+    mirrored: Option<Vec<f32>>,
+}
+
+enum Plain<'a> {
     Features(&'a Vec<f32>),
     Pixels(Vec<f32>),
+}
+
+impl<'a> Prepared<'a> {
+    fn separate(prepared: Result<Self>) -> (Result<Plain<'a>>, Option<Vec<f32>>) {
+        match prepared {
+            Ok(Self { plain, mirrored }) => (Ok(plain), mirrored),
+            Err(error) => (Err(error), None),
+        }
+    }
 }
 
 /// The digest of a picture that could be read, beside what became of it.

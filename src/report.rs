@@ -12,6 +12,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::audit::Audit;
+use crate::classifier::Views;
 use crate::evaluate::{Answer, Evaluation, Rejection};
 
 pub use figures::{confusion_matrix, jpeg_uri, reliability};
@@ -23,6 +24,8 @@ pub struct Report<'a> {
     pub data: &'a str,
     /// Which pictures of the data.
     pub split: &'a str,
+    /// What of each picture was judged.
+    pub views: Views,
     pub evaluation: &'a Evaluation,
     pub answers: &'a [&'a Answer],
     /// Path and reason of the pictures that could not be read.

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::Context;
 use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
-use crate::classifier::{Classifier, Parts};
+use crate::classifier::{Classifier, Parts, Views};
 use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::{Interpolation, Preprocessing, Resize};
@@ -142,6 +143,23 @@ pub struct PipelineArguments {
     /// In the place of the weights' own, before the options
     #[arg(skip)]
     preprocessing: Option<Preprocessing>,
+}
+
+/// Test-time augmentation: what else of a picture is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tta {
+    Flip,
+}
+
+impl Tta {
+    /// What the classifier looks at.
+    pub fn views(tta: Option<Self>) -> Views {
+        match tta {
+            Some(Tta::Flip) => Views::Flip,
+            None => Views::Plain,
+        }
+    }
 }
 
 /// The share of pictures like those that a model knows which are to be taken for known.

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Report, audit, figures};
+use crate::classifier::Views;
 use crate::evaluate::{Answer, Evaluation, Mistake, Rejection};
 use crate::plot::Matrix;
 use crate::terminal::{percent, thousands};
@@ -52,8 +53,12 @@ pub(super) fn frame(title: &str, about: &str, content: &Markup) -> Markup {
 
 fn about(report: &Report) -> String {
     let Report { split, evaluation, .. } = report;
+    let views = match report.views {
+        Views::Plain => "",
+        Views::Flip => ", each with its mirror image,",
+    };
     let (pictures, classes) = (thousands(evaluation.pictures), thousands(evaluation.class_names.len()));
-    format!("{pictures} pictures ({split}) of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"))
+    format!("{pictures} pictures ({split}){views} of {classes} classes; xcept {}", env!("CARGO_PKG_VERSION"))
 }
 
 fn headline(evaluation: &Evaluation) -> Markup {

@@ -21,6 +21,7 @@ fn html(learning_curves: Option<&str>) -> String {
         model: "model",
         data: "some data",
         split: "test",
+        views: Views::Plain,
         evaluation: &evaluation,
         answers: &answers.iter().collect::<Vec<_>>(),
         unreadable: &[("c/3.jpg", "truncated")],

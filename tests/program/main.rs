@@ -21,6 +21,7 @@ mod runs;
 #[cfg(unix)]
 mod signals;
 mod similar;
+mod tta;
 mod weights_files;
 
 mod support {

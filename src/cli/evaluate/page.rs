@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::report::{Report, Unreadable};
-use super::{Context, Evaluate};
+use super::{Context, Evaluate, Tta};
 use crate::architecture::BLOCKS;
 use crate::cli::audit;
 use crate::evaluate::{Answer, Evaluation, Mistake};
@@ -74,6 +74,7 @@ pub fn write(
         model: report.model,
         data: &report.data,
         split: report.split,
+        views: Tta::views(report.tta),
         evaluation: &evaluation,
         answers: &answers,
         unreadable: &unreadable,

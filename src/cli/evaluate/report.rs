@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::cli::model::Tta;
 use crate::evaluate::{Answer, Evaluation, Rejection};
 
 /// Everything that an evaluation tells.
@@ -14,6 +15,8 @@ pub struct Report<'a> {
     pub model: &'a str,
     pub data: Cow<'a, str>,
     pub split: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tta: Option<Tta>,
     #[serde(flatten)]
     pub evaluation: &'a Evaluation,
     #[serde(skip_serializing_if = "Option::is_none")]
