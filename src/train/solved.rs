@@ -1,6 +1,8 @@
 //! The head of a run, trained to the end on the features of its training pictures: a linear one, a dense one, or the
 //! better of the two.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
@@ -131,7 +133,8 @@ impl<'a> Work<'a> {
             if answers[0].truths().len() >= JUDGED {
                 break;
             }
-            let held_in: Vec<usize> = (0..self.rows.len()).filter(|row| !part.held.contains(row)).collect();
+            let held: HashSet<usize> = part.held.iter().copied().collect();
+            let held_in: Vec<usize> = (0..self.rows.len()).filter(|row| !held.contains(row)).collect();
             let linear = Model::of_layers(&[part.model.layer()?], solved.chosen.unit_length)?;
             let dense = self.train_dense(solved, &held_in, &part.model, check)?;
             let rows: Vec<&[f32]> = part.held.iter().map(|&row| self.rows[row]).collect();
