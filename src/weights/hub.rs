@@ -2,7 +2,8 @@
 //!
 //! The cache is the one that every Hugging Face tool shares, so a file that Python downloaded is found here and the
 //! other way round. A file reaches its place in the cache only after its size and, where the hub states one, its
-//! SHA-256 have been checked. Nothing here writes to the terminal.
+//! SHA-256 have been checked; `hf-hub`, which checks neither, does not download but knows addresses and the cache's
+//! layout. Nothing here writes to the terminal.
 //! Source: huggingface_hub's guide "Understand caching" and its `file_download.py`.
 
 // Without the feature there is only the cache.
@@ -93,8 +94,8 @@ impl Hub {
 
     #[cfg(feature = "hub")]
     fn download(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Cause> {
-        let transport = transport::Transport::new(&self.settings)?;
-        let remote = transport.metadata(repository, file)?;
+        let transport = transport::Transport::new(&self.settings, repository)?;
+        let remote = transport.metadata(file)?;
         download::download(&transport, &self.cache, repository, &remote, progress)?;
         self.cache.publish(repository, file, &remote.commit, &remote.etag)
     }

@@ -124,7 +124,7 @@ impl Source {
 
 /// Whether a repository holds timm's 1,000 classes of ImageNet, whatever its revision.
 fn is_imagenet(repository: &Repository) -> bool {
-    format!("{}/{}", repository.owner, repository.name) == hub::IMAGENET
+    repository.id() == hub::IMAGENET
 }
 
 /// The `config.json` of the commit whose weights lie at `weights` in the cache; none where the repository has none.
@@ -138,7 +138,7 @@ fn fetch_config(hub: &Hub, repository: &Repository, weights: &Path) -> Result<Op
     // `main` may have moved on since the weights were downloaded.
     let snapshot = weights.parent().unwrap_or(Path::new(""));
     let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
-    let pinned = format!("{}/{}@{commit}", repository.owner, repository.name).parse();
+    let pinned = format!("{}@{commit}", repository.id()).parse();
     let repository = pinned.as_ref().unwrap_or(repository);
     if let Some(path) = hub.cached(repository, config::FILE) {
         return Ok(Some(path));

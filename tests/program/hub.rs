@@ -146,7 +146,7 @@ fn two_runs_at_once_download_once() {
     for run in runs {
         assert_pulled(&run.wait_with_output().unwrap(), MAIN_COMMIT);
     }
-    let downloads = server.take_requests().iter().filter(|request| request.method == "GET").count();
+    let downloads = server.take_requests().iter().filter(|request| request.is_download()).count();
     assert_eq!(downloads, 1);
 }
 
@@ -267,6 +267,6 @@ fn a_revision_may_be_a_tag_a_branch_or_a_commit() {
     assert_pulled(&run(&user, &[&format!("{REPOSITORY}@{MAIN_COMMIT}")]), MAIN_COMMIT);
     // A commit is no name that could come to mean another, so it has no file among the refs.
     assert!(!user.folder().join("refs").join(MAIN_COMMIT).exists());
-    let downloads = server.take_requests().iter().filter(|request| request.method == "GET").count();
+    let downloads = server.take_requests().iter().filter(|request| request.is_download()).count();
     assert_eq!(downloads, 2, "the same content was downloaded twice");
 }

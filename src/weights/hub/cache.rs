@@ -1,4 +1,4 @@
-//! The cache on the disk, in the layout that every Hugging Face tool uses.
+//! The cache on the disk, in the layout that every Hugging Face tool uses and that `hf-hub` knows.
 //!
 //! ```text
 //! models--OWNER--REPO/refs/main                      the commit that main was
@@ -6,43 +6,43 @@
 //! models--OWNER--REPO/blobs/ETAG[.incomplete]        the bytes
 //! .locks/models--OWNER--REPO/ETAG.lock               held while the blob is written
 //! ```
+//!
+//! What is written here is put in place at once. `hf-hub`'s own `create_ref` empties the file first, which another
+//! process may read just then.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use hf_hub::CacheRepo;
 
 use super::{Cause, Repository};
 
 /// The folder that holds the cache.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    dir: PathBuf,
+    files: hf_hub::Cache,
 }
 
 impl Cache {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { files: hf_hub::Cache::new(dir) }
     }
 
     /// Path of `file` if the cache has it at the repository's revision.
     pub fn find(&self, repository: &Repository, file: &str) -> Option<PathBuf> {
-        let revision = repository.revision_or_main();
-        let commit = match is_commit(revision) {
-            true => revision.to_string(),
-            false => fs::read_to_string(self.reference(repository)).ok()?.trim().to_string(),
+        let files = self.of(repository);
+        let path = match repository.commit() {
+            Some(commit) => files.pointer_path(commit).join(file),
+            None => files.get(file)?,
         };
-        let path = self.snapshot(repository, &commit).join(file);
-        (!commit.is_empty() && path.is_file()).then_some(path)
-    }
-
-    /// Where the bytes with this ETag are kept.
-    pub fn blob(&self, repository: &Repository, etag: &str) -> PathBuf {
-        self.folder(repository).join("blobs").join(etag)
+        path.is_file().then_some(path)
     }
 
     /// Waits until no other process writes the blob with this ETag; the lock ends with the value, or the process.
     pub fn lock(&self, repository: &Repository, etag: &str) -> Result<File, Cause> {
-        let path = self.dir.join(".locks").join(folder_name(repository)).join(format!("{etag}.lock"));
+        let folder = self.files.path().join(".locks").join(repository.on_hub().folder_name());
+        let path = folder.join(format!("{etag}.lock"));
         let lock = || {
             create_parent(&path)?;
             let file = File::options().create(true).append(true).open(&path)?;
@@ -55,41 +55,36 @@ impl Cache {
         lock().map_err(Cause::disk(&path))
     }
 
+    /// Where the bytes with this ETag are kept.
+    #[cfg(feature = "hub")]
+    pub fn blob(&self, repository: &Repository, etag: &str) -> PathBuf {
+        self.of(repository).blob_path(etag)
+    }
+
     /// Makes a whole blob known as `file` of `commit`, and `commit` as the repository's revision.
     ///
     /// The revision comes last: whoever reads it finds the file.
+    #[cfg(feature = "hub")]
     pub fn publish(&self, repository: &Repository, file: &str, commit: &str, etag: &str) -> Result<PathBuf, Cause> {
-        let pointer = self.snapshot(repository, commit).join(file);
+        let pointer = self.of(repository).pointer_path(commit).join(file);
         let up = "../".repeat(2 + file.matches('/').count());
         let blob = self.blob(repository, etag);
         replace(&pointer, |new| link(&format!("{up}blobs/{etag}"), &blob, new)).map_err(Cause::disk(&pointer))?;
-        if repository.revision_or_main() != commit {
+        if repository.commit().is_none() {
             let reference = self.reference(repository);
             replace(&reference, |new| fs::write(new, commit)).map_err(Cause::disk(&reference))?;
         }
         Ok(pointer)
     }
 
-    fn folder(&self, repository: &Repository) -> PathBuf {
-        self.dir.join(folder_name(repository))
-    }
-
-    fn snapshot(&self, repository: &Repository, commit: &str) -> PathBuf {
-        self.folder(repository).join("snapshots").join(commit)
+    fn of(&self, repository: &Repository) -> CacheRepo {
+        self.files.repo(repository.on_hub())
     }
 
     fn reference(&self, repository: &Repository) -> PathBuf {
-        self.folder(repository).join("refs").join(repository.revision_or_main())
+        let repo = repository.on_hub();
+        self.files.path().join(repo.folder_name()).join("refs").join(repo.revision())
     }
-}
-
-/// Whether a revision is a whole commit, which no branch or tag on the hub may be named like.
-fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-fn folder_name(repository: &Repository) -> String {
-    format!("models--{}--{}", repository.owner, repository.name)
 }
 
 pub fn create_parent(path: &Path) -> io::Result<()> {

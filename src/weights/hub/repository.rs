@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hf_hub::{Repo, RepoType};
+
 /// A repository of models, and which of its revisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
@@ -16,10 +18,30 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// `OWNER/REPO`, whatever the revision.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
     /// The revision to ask for.
     pub fn revision_or_main(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
+
+    /// The revision if it is a whole commit, which no branch or tag on the hub may be named like.
+    pub fn commit(&self) -> Option<&str> {
+        self.revision.as_deref().filter(|revision| is_commit(revision))
+    }
+
+    /// The same as `hf-hub` takes it.
+    pub fn on_hub(&self) -> Repo {
+        Repo::with_revision(self.id(), RepoType::Model, self.revision_or_main().to_string())
+    }
+}
+
+fn is_commit(revision: &str) -> bool {
+    const DIGITS: usize = 40;
+    revision.len() == DIGITS && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A text that names no repository.

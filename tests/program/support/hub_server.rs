@@ -1,10 +1,12 @@
-//! A hub on 127.0.0.1 with one repository, `OWNER/REPO`, that holds one file, `model.safetensors`, at two commits.
+//! A hub on 127.0.0.1 with one repository, `owner/repo`, that holds one file, `model.safetensors`, at two commits; and
+//! that of ImageNet's weights, with the same file.
 //!
 //! It answers as huggingface.co does: the headers that describe a file (`X-Repo-Commit`, `X-Linked-Etag`,
 //! `X-Linked-Size`), `X-Error-Code` beside a 404, ranges, redirects; and misbehaves as a test asks it to.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub const REPOSITORY: &str = "owner/repo";
 pub const FILE: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
+/// The range of a request that asks what a file is.
+const FIRST_BYTE: &str = "bytes=0-0";
 /// The commit that `main` names.
 pub const MAIN_COMMIT: &str = "1111111111111111111111111111111111111111";
 /// The commit that the tag `v1` and the branch `release/1` name.
@@ -44,7 +48,7 @@ pub struct Behaviour {
     pub cdn: Option<String>,
     /// Announces a xet hash, without an endpoint for its tokens.
     pub xet_hash: bool,
-    /// Waits before each body.
+    /// Waits before each body of a download.
     pub delay: Duration,
     /// The bytes of the file at every commit, instead of [`content`].
     pub file: Option<Arc<Vec<u8>>>,
@@ -55,13 +59,24 @@ pub struct Behaviour {
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
-    pub method: String,
     pub path: String,
     /// Lines `name: value` with names in lower case.
     pub headers: Vec<String>,
 }
 
 impl Request {
+    /// Whether it asks for the file, and not only what the file is.
+    pub fn is_download(&self) -> bool {
+        self.header("range") != Some(FIRST_BYTE)
+    }
+
+    /// The bytes asked for of a file of `length`, if not all.
+    fn range(&self, length: usize) -> Option<Range<usize>> {
+        let (start, last) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        let end = if last.is_empty() { length } else { last.parse::<usize>().ok()? + 1 };
+        Some(start.parse().ok()?..end)
+    }
+
     /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -161,7 +176,8 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     if !request.path.ends_with(FILE) {
         return refuse(&mut stream, 404, "EntryNotFound");
     }
-    if !["/owner/repo/", "/renamed/repo/"].iter().any(|start| request.path.starts_with(start)) {
+    let known = ["/owner/repo/", "/renamed/repo/", "/timm/legacy_xception.tf_in1k/"];
+    if !known.iter().any(|start| request.path.starts_with(start)) {
         return refuse(&mut stream, 404, "RepoNotFound");
     }
     send_file(&mut stream, &request, &behaviour, commit)
@@ -181,14 +197,14 @@ fn read_request(stream: &TcpStream) -> std::io::Result<Option<Request>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next().transpose()? else { return Ok(None) };
     let mut words = first.split(' ').map(str::to_string);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let Some(path) = words.nth(1) else { return Ok(None) };
     let mut headers = Vec::new();
     for line in lines {
         let line = line?;
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push(format!("{}: {}", name.to_lowercase(), value.trim()));
     }
-    Ok(Some(Request { method, path, headers }))
+    Ok(Some(Request { path, headers }))
 }
 
 fn refuse(stream: &mut TcpStream, status: u16, code: &str) -> std::io::Result<()> {
@@ -209,19 +225,22 @@ fn send_file(stream: &mut TcpStream, request: &Request, behaviour: &Behaviour, c
         head += &format!("Location: {cdn}{}\r\nContent-Length: 0\r\n", request.path);
         return write!(stream, "HTTP/1.1 302 Found\r\n{head}\r\n");
     }
-    if request.method == "HEAD" {
-        return write!(stream, "HTTP/1.1 200 OK\r\n{head}Content-Length: {total}\r\n\r\n");
+    if request.is_download() {
+        thread::sleep(behaviour.delay);
     }
-    thread::sleep(behaviour.delay);
     if behaviour.spoil_content {
         body[7] ^= 1;
     }
-    let range: Option<usize> =
-        request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let status = match range {
-        Some(start) if !behaviour.no_ranges => {
-            head += &format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
-            body.drain(..start);
+    let status = match request.range(body.len()) {
+        Some(range) if range.start >= body.len() => {
+            return write!(
+                stream,
+                "HTTP/1.1 416 Range Not Satisfiable\r\n{head}Content-Range: bytes */{total}\r\n{END}"
+            );
+        }
+        Some(range) if !behaviour.no_ranges => {
+            head += &format!("Content-Range: bytes {}-{}/{total}\r\n", range.start, range.end - 1);
+            body = body[range].to_vec();
             "206 Partial Content"
         }
         _ => "200 OK",

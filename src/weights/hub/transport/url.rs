@@ -1,16 +1,6 @@
-//! The few things that a client of the hub does with URLs: build one, follow a redirect, compare origins.
+//! What following redirects takes: join an address with where an answer sends us, compare origins.
 //!
-//! Source: RFC 3986, sections 2.3 (unreserved characters) and 5.2 (references), the latter without `.` and `..`, which
-//! servers resolve.
-
-use super::Repository;
-
-/// The address of a file. A revision is one segment whatever it contains; a file may lie in folders.
-pub fn of_file(endpoint: &str, repository: &Repository, file: &str) -> String {
-    let (owner, name) = (&repository.owner, &repository.name);
-    let revision = encode(repository.revision_or_main(), b"");
-    format!("{endpoint}/{owner}/{name}/resolve/{revision}/{}", encode(file, b"/"))
-}
+//! Source: RFC 3986, section 5.2 (references), without `.` and `..`, which servers resolve.
 
 /// Scheme, host and port: who gets a request.
 pub fn origin(url: &str) -> &str {
@@ -36,22 +26,9 @@ pub fn join(base: &str, location: &str) -> String {
     }
 }
 
-/// Percent-encodes all but the unreserved characters and those to `keep`.
-fn encode(text: &str, keep: &[u8]) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_revision_is_one_segment_and_a_file_may_be_several() {
-        let repository: Repository = "timm/x@refs/pr/1".parse().unwrap();
-        let url = of_file("https://hub", &repository, "a b/model.safetensors");
-        assert_eq!(url, "https://hub/timm/x/resolve/refs%2Fpr%2F1/a%20b/model.safetensors");
-    }
 
     #[test]
     fn a_redirect_leads_where_rfc_3986_says() {
