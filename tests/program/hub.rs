@@ -251,12 +251,6 @@ fn a_store_that_refuses_does_not_put_its_page_into_the_cache() {
 }
 
 #[test]
-fn a_mirror_that_announces_xet_without_offering_it_is_good_enough() {
-    let server = HubServer::start(Behaviour { xet_hash: true, ..Default::default() });
-    assert_pulled(&run(&User::of(server.endpoint()), &[REPOSITORY]), MAIN_COMMIT);
-}
-
-#[test]
 fn a_revision_may_be_a_tag_a_branch_or_a_commit() {
     let server = HubServer::start(Behaviour::default());
     let user = User::of(server.endpoint());

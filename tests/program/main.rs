@@ -10,6 +10,7 @@ mod finetune;
 mod finetune_network;
 mod gradients;
 mod hub;
+mod hub_mirror;
 mod licences;
 mod lr_find;
 mod not_finite;

@@ -86,7 +86,9 @@ fn parse(text: &str) -> Result<Repository, String> {
     if let Some(revision) = revision {
         check_revision(revision)?;
     }
-    Ok(Repository { owner: owner.to_string(), name: name.to_string(), revision: revision.map(str::to_string) })
+    // Git takes a commit in capitals, too; the hub and the cache write it small.
+    let revision = revision.map(|text| if is_commit(text) { text.to_ascii_lowercase() } else { text.to_string() });
+    Ok(Repository { owner: owner.to_string(), name: name.to_string(), revision })
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), String> {
@@ -134,6 +136,15 @@ mod tests {
         let repository: Repository = crate::weights::hub::IMAGENET.parse().unwrap();
         assert_eq!(repository.revision_or_main(), "main");
         assert_eq!(repository.to_string(), crate::weights::hub::IMAGENET);
+    }
+
+    #[test]
+    fn a_whole_commit_is_told_from_a_branch_and_written_small() {
+        let commit =
+            |revision: &str| format!("a/b@{revision}").parse::<Repository>().unwrap().commit().map(str::to_owned);
+        assert_eq!(commit(&"aB3d".repeat(10)), Some("ab3d".repeat(10)));
+        assert_eq!(commit(&"ab3d".repeat(9)), None);
+        assert_eq!(commit(&"Ref0".repeat(10)), None);
     }
 
     #[test]

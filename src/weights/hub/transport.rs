@@ -36,6 +36,8 @@ pub struct Transport {
     has_token: bool,
     endpoint: String,
     revision: String,
+    /// The commit, if the user pinned one.
+    pinned: Option<String>,
     tls: TlsConfig,
     connect_timeout: Duration,
     read_timeout: Duration,
@@ -63,6 +65,7 @@ impl Transport {
             has_token: settings.token.is_some(),
             endpoint: settings.endpoint.clone(),
             revision: repository.revision_or_main().to_string(),
+            pinned: repository.commit().map(str::to_string),
             tls: TlsConfig::builder().root_certs(root_certificates(settings)?).build(),
             connect_timeout: settings.connect_timeout,
             read_timeout: settings.read_timeout,
@@ -80,8 +83,8 @@ impl Transport {
             seen.add(&response, onward.is_none());
             match onward {
                 Some(location) if !seen.is_complete() => at = url::join(&at, &location),
-                Some(_) => return seen.remote(url),
-                None if has_file(&response) => return seen.remote(url),
+                Some(_) => return seen.remote(url, self.pinned.as_deref()),
+                None if has_file(&response) => return seen.remote(url, self.pinned.as_deref()),
                 None => return Err(self.refusal(&response, &at, &self.revision)),
             }
         }

@@ -74,6 +74,10 @@ pub enum Cause {
     Status { host: String, status: u16 },
     #[error("{found}; check that HF_ENDPOINT is a hub and that nothing stands between")]
     NotAHub { found: String },
+    #[error(
+        "the answer does not say which commit it is of (X-Repo-Commit); name a whole commit, as in OWNER/REPO@COMMIT, or set HF_ENDPOINT to a hub"
+    )]
+    NoCommit,
     #[error("the connection broke after {received} of {total} bytes ({found}); run the command again")]
     BrokenOff { received: u64, total: u64, found: String },
     #[error("got a file of {found} bytes, expected {expected}; run the command again, or try another HF_ENDPOINT")]

@@ -30,6 +30,12 @@ pub struct Behaviour {
     pub refuse: Option<(u16, &'static str)>,
     /// Demands this token.
     pub token: Option<&'static str>,
+    /// Does not say which commit its answers are of, as plain mirrors do.
+    pub no_commit: bool,
+    /// Says that its answers are of this commit.
+    pub other_commit: Option<&'static str>,
+    /// Sends this with the head of a page instead of the file, as a proxy that wants a login does.
+    pub page: Option<&'static str>,
     /// Sends this many bytes of a body, then closes the connection.
     pub truncate_at: Option<usize>,
     /// With `truncate_at`: states no length of the body, whose end is then the connection's.
@@ -161,6 +167,10 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     if let Some((status, code)) = behaviour.refuse {
         return refuse(&mut stream, status, code);
     }
+    if let Some(page) = behaviour.page {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: \"page\"\r\nConnection: close\r\n";
+        return write!(stream, "{head}Content-Length: {}\r\n\r\n{page}", page.len());
+    }
     if let Some(token) = behaviour.token
         && request.header("authorization") != Some(format!("Bearer {token}").as_str())
     {
@@ -215,7 +225,10 @@ fn send_file(stream: &mut TcpStream, request: &Request, behaviour: &Behaviour, c
     let mut body = behaviour.file.as_ref().map_or_else(|| content(commit), |file| file.to_vec());
     let etag = digest(&body);
     let total = body.len() as u64;
-    let mut head = format!("X-Repo-Commit: {commit}\r\nX-Linked-Etag: \"{etag}\"\r\n");
+    let mut head = format!("X-Linked-Etag: \"{etag}\"\r\n");
+    if !behaviour.no_commit {
+        head += &format!("X-Repo-Commit: {}\r\n", behaviour.other_commit.unwrap_or(commit));
+    }
     head +=
         &format!("X-Linked-Size: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n", total + behaviour.size_error);
     if behaviour.xet_hash {

@@ -1,7 +1,7 @@
 //! What the answers of a hub say in their headers.
 
 use ureq::Body;
-use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LOCATION};
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION};
 use ureq::http::{Response, StatusCode};
 
 use super::{Cause, not_a_hub};
@@ -32,6 +32,7 @@ pub struct Description {
     commit: Option<String>,
     etag: Option<String>,
     size: Option<String>,
+    is_page: bool,
 }
 
 impl Description {
@@ -42,15 +43,25 @@ impl Description {
         self.etag =
             self.etag.take().or_else(|| text(response, "x-linked-etag").or_else(|| own(text(response, ETAG.as_str()))));
         self.size = self.size.take().or_else(|| text(response, "x-linked-size").or_else(|| own(size(response))));
+        self.is_page = text(response, CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/html"));
     }
 
     pub fn is_complete(&self) -> bool {
         self.commit.is_some() && self.etag.is_some() && self.size.is_some()
     }
 
-    /// The file at `url`.
-    pub fn remote(self, url: String) -> Result<Remote, Cause> {
-        let commit = self.commit.ok_or_else(|| not_a_hub("the answer has no X-Repo-Commit".to_string()))?;
+    /// The file at `url`. Its commit is `pinned` where the server, a mirror, does not say.
+    pub fn remote(self, url: String, pinned: Option<&str>) -> Result<Remote, Cause> {
+        let commit = match (self.commit, pinned) {
+            (Some(commit), Some(pinned)) if commit != pinned => {
+                return Err(not_a_hub(format!("the answer is of commit `{commit}`, expected `{pinned}`")));
+            }
+            // A proxy that wants a login answers so, too.
+            (None, _) if self.is_page => return Err(not_a_hub("the answer is a page, not a file".to_string())),
+            (Some(commit), _) => commit,
+            (None, Some(pinned)) => pinned.to_string(),
+            (None, None) => return Err(Cause::NoCommit),
+        };
         let etag = self.etag.ok_or_else(|| not_a_hub("the answer has no ETag".to_string()))?;
         let etag = etag.strip_prefix("W/").unwrap_or(&etag).trim_matches('"').to_string();
         // Both become names of files.
