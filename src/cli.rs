@@ -25,6 +25,10 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::image;
 use crate::interrupt::{self, Interrupted, Signal};
@@ -213,13 +217,14 @@ fn status_of(error: &anyhow::Error) -> Status {
 /// Traces go to stderr as `RUST_LOG` asks, or at level debug with `--verbose`.
 fn trace(verbose: bool) {
     let default = if verbose { "xcept=debug" } else { "off" };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.parse().unwrap_or_default());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default.parse().unwrap_or_default());
+    let writer = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(FilterFn::new(has_no_secrets)).with(writer).init();
+}
+
+/// At level trace the HTTP client writes out the bytes of its requests, the token among them, and signed addresses.
+fn has_no_secrets(metadata: &tracing::Metadata) -> bool {
+    !(metadata.target().starts_with("ureq") && *metadata.level() == tracing::Level::TRACE)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -203,45 +203,6 @@ fn a_repository_or_revision_that_the_hub_lacks_is_named() {
 }
 
 #[test]
-fn the_token_opens_a_private_repository() {
-    let server = HubServer::start(Behaviour { token: Some("hf_test"), ..Default::default() });
-    let user = User::of(server.endpoint());
-    assert_unavailable(&run(&user, &[REPOSITORY]), &["401", "set HF_TOKEN"]);
-    let refused = user.pull(&[REPOSITORY]).env("HF_TOKEN", "hf_wrong").output().unwrap();
-    assert_unavailable(&refused, &["401", "the token was refused"]);
-    assert!(!String::from_utf8_lossy(&refused.stderr).contains("hf_wrong"), "the token is shown");
-    assert_pulled(&user.pull(&[REPOSITORY]).env("HF_TOKEN", "hf_test").output().unwrap(), MAIN_COMMIT);
-}
-
-#[test]
-fn the_token_file_of_hf_auth_login_is_read() {
-    let server = HubServer::start(Behaviour { token: Some("hf_test"), ..Default::default() });
-    let user = User::of(server.endpoint());
-    fs::write(user.home.path().join("token"), "hf_test\n").unwrap();
-    assert_pulled(&run(&user, &[REPOSITORY]), MAIN_COMMIT);
-}
-
-#[test]
-fn a_relative_redirect_is_followed_with_the_token() {
-    let server = HubServer::start(Behaviour { renamed: true, token: Some("hf_test"), ..Default::default() });
-    let user = User::of(server.endpoint());
-    assert_pulled(&user.pull(&[REPOSITORY]).env("HF_TOKEN", "hf_test").output().unwrap(), MAIN_COMMIT);
-    assert!(server.take_requests().iter().any(|request| request.path.starts_with("/renamed/repo/")));
-}
-
-#[test]
-fn a_redirect_to_another_host_is_followed_without_the_token() {
-    let store = HubServer::start(Behaviour::default());
-    let server = HubServer::start(Behaviour { cdn: Some(store.endpoint()), ..Default::default() });
-    let user = User::of(server.endpoint());
-    assert_pulled(&user.pull(&[REPOSITORY]).env("HF_TOKEN", "hf_test").output().unwrap(), MAIN_COMMIT);
-    assert!(server.take_requests().iter().all(|request| request.header("authorization") == Some("Bearer hf_test")));
-    let at_store = store.take_requests();
-    assert_eq!(at_store.len(), 1);
-    assert_eq!(at_store[0].header("authorization"), None);
-}
-
-#[test]
 fn a_store_that_refuses_does_not_put_its_page_into_the_cache() {
     let store = HubServer::start(Behaviour { refuse: Some((403, "")), ..Default::default() });
     let server = HubServer::start(Behaviour { cdn: Some(store.endpoint()), ..Default::default() });

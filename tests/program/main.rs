@@ -11,6 +11,7 @@ mod finetune_network;
 mod gradients;
 mod hub;
 mod hub_mirror;
+mod hub_token;
 mod licences;
 mod lr_find;
 mod not_finite;
