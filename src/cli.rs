@@ -157,11 +157,9 @@ fn execute(Arguments { command, global }: Arguments) -> Result<Status> {
     kernel::prepare_process(global.threads.map(Into::into));
     interrupt::listen()?;
     trace(global.verbose);
-    let context = Context {
-        device: global.device.open()?,
-        hub: Hub::new(global.offline),
-        terminal: Terminal { quiet: global.quiet },
-    };
+    let terminal = Terminal { quiet: global.quiet };
+    let hub = Hub::new(global.offline, move |note| terminal.note(note));
+    let context = Context { device: global.device.open()?, hub, terminal };
     let ended = run_command(command, &context);
     note_stretched(context.terminal);
     ended

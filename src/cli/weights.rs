@@ -64,7 +64,7 @@ impl Weights {
             }
             Weights::Path(which) => {
                 // Never downloads: that is what pull is for.
-                let path = which.path(&Hub::new(true), context)?;
+                let path = which.path(&context.hub.clone().offline("`xcept weights path`"), context)?;
                 terminal::result(path.display())?;
                 Ok(Status::Done)
             }

@@ -19,35 +19,50 @@ mod transport;
 mod unavailable;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use self::cache::Cache;
 pub use self::repository::{InvalidRepository, Repository};
 use self::settings::Settings;
+#[cfg(feature = "hub")]
+use self::settings::Token;
+#[cfg(feature = "hub")]
+use self::transport::{Remote, Transport};
 pub use self::unavailable::{Cause, Unavailable};
 
 /// The 1,000-class ImageNet model of timm: the weights that `--model auto` looks for.
 pub const IMAGENET: &str = "timm/legacy_xception.tf_in1k";
 
-/// Is told how far a download is: bytes on the disk so far (those of an earlier, interrupted run included), and bytes
-/// of the whole file. Called from the thread that called [`Hub::fetch`], once per piece read.
+/// Called after each piece of a download, on the thread that called [`Hub::fetch`], with the bytes on the disk (those of
+/// an earlier, interrupted run included) and the bytes of the whole file.
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
 
+/// Called with what the user should know of a download.
+pub type Note = dyn Fn(&str) + Send + Sync;
+
 /// The hub as the environment describes it: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Hub {
     settings: Settings,
     cache: Cache,
+    note: Arc<Note>,
+    /// A repository's several files need one note.
+    noted: Arc<Mutex<Vec<String>>>,
 }
 
 impl Hub {
     /// A hub that reads the cache only if `offline` (the flag `--offline`) or `HF_HUB_OFFLINE` says so.
-    pub fn new(offline: bool) -> Self {
-        let mut settings = Settings::from_environment();
-        if offline {
-            settings.offline = Some("--offline");
-        }
+    pub fn new(offline: bool, note: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let settings = Settings::from_environment();
         let cache = Cache::new(settings.cache_dir.clone());
-        Self { settings, cache }
+        let hub = Self { settings, cache, note: Arc::new(note), noted: Arc::default() };
+        if offline { hub.offline("--offline") } else { hub }
+    }
+
+    /// The same hub, which reads the cache only; `switch` is what forbids the network, for messages.
+    pub fn offline(mut self, switch: &'static str) -> Self {
+        self.settings.offline = Some(switch);
+        self
     }
 
     /// The folder of the cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`.
@@ -94,14 +109,55 @@ impl Hub {
 
     #[cfg(feature = "hub")]
     fn download(&self, repository: &Repository, file: &str, progress: Progress) -> Result<PathBuf, Cause> {
-        let transport = transport::Transport::new(&self.settings, repository)?;
-        let remote = transport.metadata(file)?;
+        let (transport, remote) = self.locate(repository, file)?;
         download::download(&transport, &self.cache, repository, &remote, progress)?;
         self.cache.publish(repository, file, &remote.commit, &remote.etag)
+    }
+
+    /// What `file` is on the hub, and a client that gets it: with the token, or without where the hub refuses the token
+    /// and the repository needs none.
+    #[cfg(feature = "hub")]
+    fn locate(&self, repository: &Repository, file: &str) -> Result<(Transport, Remote), Cause> {
+        let locate = |token: Option<&Token>| -> Result<_, Cause> {
+            let transport = Transport::new(&self.settings, repository, token)?;
+            let remote = transport.metadata(file)?;
+            Ok((transport, remote))
+        };
+        let (id, token) = (repository.id(), self.settings.token.as_ref());
+        let (refused, token, fault) = match (locate(token), token) {
+            (Err(refused), Some(token)) => match refused.fault_of_token() {
+                Some(fault) => (refused, token, fault),
+                None => return Err(refused),
+            },
+            (found, _) => return found,
+        };
+        let found = match locate(None) {
+            Err(cause) if cause.fault_of_token().is_some() => return Err(refused),
+            found => found?,
+        };
+        let origin = &token.origin;
+        self.note(format!("the token of {origin} is {fault}: downloading {id} without it, as it is public"));
+        Ok(found)
+    }
+
+    #[cfg(feature = "hub")]
+    fn note(&self, text: String) {
+        // Whoever panicked while holding it has left the list whole.
+        let mut noted = self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !noted.contains(&text) {
+            (self.note)(&text);
+            noted.push(text);
+        }
     }
 
     #[cfg(not(feature = "hub"))]
     fn download(&self, _: &Repository, _: &str, _: Progress) -> Result<PathBuf, Cause> {
         Err(Cause::NotBuiltIn)
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

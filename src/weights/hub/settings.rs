@@ -12,12 +12,12 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the hub is, who asks, and where files are kept.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Without a slash at its end.
     pub endpoint: String,
     pub cache_dir: PathBuf,
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The switch that forbids the network, as the user wrote it.
     pub offline: Option<&'static str>,
     /// For the name lookup and for the connection, each.
@@ -56,29 +56,43 @@ impl Settings {
     }
 }
 
+/// What proves to the hub who asks.
+#[derive(Clone)]
+pub struct Token {
+    pub value: String,
+    /// Where the user keeps it, for messages.
+    pub origin: String,
+}
+
+impl Token {
+    fn new(text: &str, origin: String) -> Option<Self> {
+        let value = text.trim();
+        (!value.is_empty()).then(|| Self { value: value.to_string(), origin })
+    }
+
+    /// Whether it can be sent at all.
+    pub fn is_header_value(&self) -> bool {
+        self.value.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
+
 /// Never shows the token, which is a password.
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("endpoint", &self.endpoint)
-            .field("cache_dir", &self.cache_dir)
-            .field("token", &self.token.as_ref().map(|_| "…"))
-            .field("offline", &self.offline)
-            .finish_non_exhaustive()
+        write!(f, "the token of {}", self.origin)
     }
 }
 
 /// `HF_TOKEN`, else the file that `hf auth login` wrote, unless the user forbade to send it unasked.
-fn token(variable: &dyn Fn(&str) -> Option<String>, home: &std::path::Path) -> Option<String> {
+fn token(variable: &dyn Fn(&str) -> Option<String>, home: &std::path::Path) -> Option<Token> {
     if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) {
         return None;
     }
     let from_file = || {
         let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), |path| expand_home(&path));
-        std::fs::read_to_string(path).ok()
+        Token::new(&std::fs::read_to_string(&path).ok()?, path.display().to_string())
     };
-    let clean = |token: String| Some(token.trim().to_string()).filter(|token| !token.is_empty());
-    variable("HF_TOKEN").and_then(clean).or_else(|| from_file().and_then(clean))
+    variable("HF_TOKEN").and_then(|text| Token::new(&text, "HF_TOKEN".to_string())).or_else(from_file)
 }
 
 fn is_true(value: &str) -> bool {
@@ -126,10 +140,10 @@ mod tests {
     #[test]
     fn the_token_is_read_from_the_variable_and_not_shown() {
         let settings = read(&[("HF_TOKEN", " hf_secret\n"), ("HF_HOME", "/nowhere")]);
-        assert_eq!(settings.token.as_deref(), Some("hf_secret"));
+        assert_eq!(settings.token.as_ref().map(|token| token.value.as_str()), Some("hf_secret"));
         assert!(!format!("{settings:?}").contains("secret"));
         let forbidden = read(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]);
-        assert_eq!(forbidden.token, None);
+        assert!(forbidden.token.is_none());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use ureq::{Body, Error, Timeout};
 
 pub use self::answer::Remote;
 use self::answer::{Description, has_file, location, range_start, text};
-use super::settings::Settings;
+use super::settings::{Settings, Token};
 use super::{Cause, Repository};
 
 const MAX_REDIRECTS: usize = 10;
@@ -44,25 +44,30 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// A client that shows `token` to the hub.
+    ///
     /// # Errors
-    /// If the endpoint or the certificates can't be used.
-    pub fn new(settings: &Settings, repository: &Repository) -> Result<Self, Cause> {
+    /// If the endpoint, the certificates or the token can't be used.
+    pub fn new(settings: &Settings, repository: &Repository, token: Option<&Token>) -> Result<Self, Cause> {
         if !settings.endpoint.starts_with("http://") && !settings.endpoint.starts_with("https://") {
             return Err(Cause::BadEndpoint);
         }
+        if let Some(token) = token.filter(|token| !token.is_header_value()) {
+            return Err(Cause::TokenMalformed { origin: token.origin.clone() });
+        }
         // What hf-hub would read of the environment by itself is less than what `Settings` reads.
         let files = hf_hub::Cache::new(settings.cache_dir.clone());
-        let client = |token: Option<String>| {
+        let client = |token: Option<&Token>| {
             let builder = ApiBuilder::from_cache(files.clone())
                 .with_endpoint(settings.endpoint.clone())
-                .with_token(token)
+                .with_token(token.map(|token| token.value.clone()))
                 .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
             builder.build().map(|api| api.repo(repository.on_hub())).map_err(|error| no_connection(error.to_string()))
         };
         Ok(Self {
-            hub: client(settings.token.clone())?,
+            hub: client(token)?,
             elsewhere: client(None)?,
-            has_token: settings.token.is_some(),
+            has_token: token.is_some(),
             endpoint: settings.endpoint.clone(),
             revision: repository.revision_or_main().to_string(),
             pinned: repository.commit().map(str::to_string),

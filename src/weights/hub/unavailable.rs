@@ -54,6 +54,8 @@ pub enum Cause {
         "the token was refused, or the repository does not exist (status 401); check the name, then set HF_TOKEN to a valid token that may read it"
     )]
     TokenRefused,
+    #[error("the token of {origin} has characters that no token has; set HF_TOKEN to the token alone")]
+    TokenMalformed { origin: String },
     #[error(
         "access is forbidden (status 403); accept its terms on its page, and set HF_TOKEN to a token that may read it"
     )]
@@ -91,6 +93,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What is wrong with the token, where somebody else, or nobody by name, might get the file.
+    pub(super) fn fault_of_token(&self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing | Self::TokenRefused => Some("refused (status 401)"),
+            Self::Forbidden => Some("refused (status 403)"),
+            Self::TokenMalformed { .. } => Some("malformed"),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on what is done to `path`.
     pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();

@@ -30,6 +30,8 @@ pub struct Behaviour {
     pub refuse: Option<(u16, &'static str)>,
     /// Demands this token.
     pub token: Option<&'static str>,
+    /// Answers whoever shows a token, as a revoked one, with this status.
+    pub refuse_tokens: Option<u16>,
     /// Does not say which commit its answers are of, as plain mirrors do.
     pub no_commit: bool,
     /// Says that its answers are of this commit.
@@ -166,6 +168,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     };
     if let Some((status, code)) = behaviour.refuse {
         return refuse(&mut stream, status, code);
+    }
+    if let Some(status) = behaviour.refuse_tokens.filter(|_| request.header("authorization").is_some()) {
+        return refuse(&mut stream, status, "");
     }
     if let Some(page) = behaviour.page {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: \"page\"\r\nConnection: close\r\n";
