@@ -77,11 +77,18 @@ pub struct Prediction {
 }
 
 impl Parts {
-    /// Those of the classifier that `model` holds, with the backbone it names where it has none of its own.
+    /// Those of the classifier that `model` holds. Where it has no backbone of its own, that is `base`, else the one that
+    /// it names, which is downloaded without the user's token.
     ///
     /// # Errors
     /// If the model has no head, or its backbone can't be had or is another than it was trained on.
-    pub fn new(model: Checkpoint, hub: &Hub, progress: hub::Progress, device: &Device) -> Result<Self> {
+    pub fn new(
+        model: Checkpoint,
+        base: Option<&Source>,
+        hub: &Hub,
+        progress: hub::Progress,
+        device: &Device,
+    ) -> Result<Self> {
         let origin = &model.origin;
         let Some(metadata) = model.metadata.head.clone().filter(|_| model.has_head()) else {
             bail!("{origin}: has no classifier; train one with `xcept finetune`, or pass a model that has a head");
@@ -98,14 +105,15 @@ impl Parts {
         );
         let preprocessing = model.metadata.preprocessing;
         let origin = origin.clone();
-        let pipeline = model.metadata.base.clone().filter(|_| !model.has_backbone()).map(|base| Pipeline {
+        let named = base.map(Source::to_string).or_else(|| model.metadata.base.clone());
+        let pipeline = named.filter(|_| !model.has_backbone()).map(|base| Pipeline {
             backbone: model.backbone_digest(),
             base,
             convention: model.metadata.convention,
             preprocessing,
             pool: metadata.pool,
         });
-        let backbone = if model.has_backbone() { model } else { load_backbone(&model, hub, progress)? };
+        let backbone = if model.has_backbone() { model } else { load_backbone(&model, base, hub, progress)? };
         Ok(Self { backbone, head, metadata, preprocessing, known, pipeline, origin })
     }
 }
@@ -297,17 +305,21 @@ fn separate(read: Result<(Option<Digest>, Prepared)>) -> (Option<Digest>, Result
     }
 }
 
-fn load_backbone(model: &Checkpoint, hub: &Hub, progress: hub::Progress) -> Result<Checkpoint> {
+fn load_backbone(model: &Checkpoint, base: Option<&Source>, hub: &Hub, progress: hub::Progress) -> Result<Checkpoint> {
     let origin = &model.origin;
-    let base = model.metadata.base.as_deref();
-    let base = base.with_context(|| format!("{origin}: holds a head alone and does not name its backbone"))?;
-    let source: Source = base.parse().with_context(|| format!("{origin}: its backbone `{base}`"))?;
-    let backbone = source.load(hub, progress)?;
+    let (base, backbone) = match (base, &model.metadata.base) {
+        (Some(base), _) => (base.to_string(), base.load(hub, progress)?),
+        (None, Some(base)) => {
+            let source: Source = base.parse().with_context(|| format!("{origin}: its backbone `{base}`"))?;
+            (base.clone(), source.load(&hub.named_by(origin), progress)?)
+        }
+        (None, None) => bail!("{origin}: holds a head alone and does not name its backbone"),
+    };
     let (expected, found) = (model.backbone_digest(), backbone.backbone_digest());
     ensure!(
         expected == found,
         "{origin}: the head was trained on the backbone {}, but `{base}` is {}; \
-         train it again with `xcept finetune -m {base}`",
+         pass that backbone, or train the head again with `xcept finetune -m {base}`",
         expected.short(),
         found.short()
     );

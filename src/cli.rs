@@ -97,6 +97,11 @@ struct Context {
 }
 
 impl Context {
+    /// The same for weights that `file` names and the user does not.
+    fn named_by(&self, file: &Path) -> Self {
+        Self { hub: self.hub.named_by(file.display()), ..self.clone() }
+    }
+
     /// Writes a page into a folder that is made if it is not there, and says what to do with it.
     fn write_page(&self, folder: &Path, name: &str, existing: Existing, html: &str) -> Result<()> {
         let path = folder.join(name);

@@ -63,7 +63,7 @@ impl Classify {
         if let Some(output) = &self.output {
             output::refuse_unwritable(output, existing)?;
             let pictures = inputs.iter().map(|input| input.path.as_path());
-            output::refuse_input(output, pictures.chain([self.classifier.file()]))?;
+            output::refuse_input(output, pictures.chain(self.classifier.files()))?;
         }
         let classifier = self.classifier.open(context)?.with_views(Tta::views(self.tta));
 

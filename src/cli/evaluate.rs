@@ -118,7 +118,7 @@ impl Evaluate {
         let (dataset, part) = self.select()?;
         let others = self.others()?;
         let pictures = dataset.inputs.iter().chain(&others).map(|input| input.path.as_path());
-        output::refuse_inputs(&outputs, pictures.chain([self.classifier.file()]))?;
+        output::refuse_inputs(&outputs, pictures.chain(self.classifier.files()))?;
         let classifier = self.classifier.open(context)?.with_views(Tta::views(self.tta));
         if self.unknown.is_some() {
             classifier.known("--unknown")?;

@@ -197,7 +197,7 @@ impl Explain {
         let files = if self.grid { &names[..names.len().min(1)] } else { &names };
         output::refuse_unwritable_in(folder, files, Existing::of(self.overwrite), None)?;
         let files: Vec<PathBuf> = files.iter().map(|name| folder.join(name)).collect();
-        output::refuse_inputs(&files, paths().chain([self.classifier.file()]))?;
+        output::refuse_inputs(&files, paths().chain(self.classifier.files()))?;
         Ok(names.iter().map(|name| folder.join(name)).collect())
     }
 }

@@ -139,7 +139,7 @@ impl Finetune {
         self.data.data = arguments.data.clone();
         self.data.features = arguments.features.clone();
         if self.data.data.is_dir() {
-            self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline);
+            self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline, run.folder());
         }
         self.resolve_output(&run, &mut arguments)?;
         let features = training::features(&self.data, &arguments.settings, false, context);

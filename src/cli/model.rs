@@ -1,13 +1,13 @@
 //! Which weights a command works with: the options that several commands share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, WrongUsage};
 use crate::architecture::{MAX_INPUT_SIZE, MIN_INPUT_SIZE};
 use crate::classifier::{Classifier, Parts, Views};
 use crate::convention::Convention;
@@ -63,6 +63,10 @@ pub struct ClassifierArguments {
     /// ImageNet's 1,000
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     class_names: Vec<String>,
+    /// Backbone of a model file that holds a head alone: bundled, imagenet, a file, or OWNER/REPO[@REVISION] on the hub
+    /// [default: the one that the file names]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
 }
 
 impl ClassifierArguments {
@@ -76,14 +80,24 @@ impl ClassifierArguments {
         Path::new(&self.model)
     }
 
+    /// The files that the classifier is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [self.file()].into_iter().chain(self.base.as_deref().map(Path::new))
+    }
+
     /// What the classifier is made of.
     pub fn open_parts(&self, context: &Context) -> Result<Parts> {
+        let base = self.base.as_deref().map(str::parse::<Source>).transpose().context("--base")?;
         let mut checkpoint = load_classifier(&self.model, context, self.convention)?;
         if let (false, Some(head)) = (self.class_names.is_empty(), &mut checkpoint.metadata.head) {
             head.name_classes(&self.class_names).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
         }
+        if base.is_some() && checkpoint.has_backbone() {
+            let text = format!("--base: {} holds a backbone itself; leave the option out", checkpoint.origin);
+            return Err(WrongUsage(text).into());
+        }
         let bar = context.terminal.download("backbone");
-        let mut parts = Parts::new(checkpoint, &context.hub, &progress(&bar), &context.device)?;
+        let mut parts = Parts::new(checkpoint, base.as_ref(), &context.hub, &progress(&bar), &context.device)?;
         bar.finish_and_clear();
         say_notes(&mut parts.backbone, context);
         if parts.metadata.is_unnamed() {
@@ -143,6 +157,9 @@ pub struct PipelineArguments {
     /// In the place of the weights' own, before the options
     #[arg(skip)]
     preprocessing: Option<Preprocessing>,
+    /// The file that names the weights, where the user does not
+    #[arg(skip)]
+    named_by: Option<PathBuf>,
 }
 
 /// Test-time augmentation: what else of a picture is judged.
@@ -199,21 +216,25 @@ pub fn size_parser(text: &str) -> Result<usize> {
 }
 
 impl PipelineArguments {
-    /// The options that give `pipeline` again.
-    pub fn of(pipeline: &Pipeline) -> Self {
+    /// The options that give `pipeline`, which `file` names, again.
+    pub fn of(pipeline: &Pipeline, file: &Path) -> Self {
         let Pipeline { base, convention, preprocessing, pool, .. } = pipeline;
         Self {
             model: Some(base.clone()),
             convention: Some(*convention),
             pool: Some(*pool),
             preprocessing: Some(*preprocessing),
+            named_by: Some(file.to_owned()),
             ..Self::default()
         }
     }
 
     /// The same with other weights, if `model` names any.
     pub fn with_model(self, model: &Option<String>) -> Self {
-        Self { model: model.clone().or(self.model), ..self }
+        match model {
+            Some(_) => Self { model: model.clone(), named_by: None, ..self },
+            None => self,
+        }
     }
 
     /// The file of the weights, if they are named by a path.
@@ -237,7 +258,10 @@ impl PipelineArguments {
     /// Loads the backbone; returns it with what identifies its features and what computes them.
     pub fn open(&self, context: &Context) -> Result<(Checkpoint, Pipeline, FeatureExtractor)> {
         let source: Source = self.model.as_deref().unwrap_or(BASE).parse()?;
-        let backbone = load(&source, context, self.convention)?;
+        let backbone = match &self.named_by {
+            Some(file) => load(&source, &context.named_by(file), self.convention)?,
+            None => load(&source, context, self.convention)?,
+        };
         ensure!(backbone.has_backbone(), "{source}: holds a head alone, no backbone to compute features with");
         let pool = self.pool.unwrap_or(Pool::Avg);
         let mut preprocessing = self.preprocessing.unwrap_or(backbone.metadata.preprocessing);

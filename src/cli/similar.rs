@@ -134,7 +134,7 @@ impl Similar {
     /// What computes the queries' features as those of the file were.
     fn extractor(&self, features: &Features, context: &Context) -> Result<FeatureExtractor> {
         let (_, pipeline, extractor) =
-            PipelineArguments::of(&features.pipeline).with_model(&self.model).open(context)?;
+            PipelineArguments::of(&features.pipeline, &self.features).with_model(&self.model).open(context)?;
         pipeline
             .ensure_same(&features.pipeline)
             .with_context(|| format!("{}: pass the weights that they were made with as -m", self.features.display()))?;

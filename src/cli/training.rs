@@ -243,7 +243,7 @@ pub fn backbone(data: &Path, pipeline: &Pipeline, is_needed: bool, context: &Con
     if !is_needed && !source.is_local(&context.hub) {
         return Ok(None);
     }
-    let backbone = model::load(&source, context, Some(pipeline.convention))?;
+    let backbone = model::load(&source, &context.named_by(data), Some(pipeline.convention))?;
     let found = backbone.backbone_digest();
     ensure!(
         found == pipeline.backbone,

@@ -45,6 +45,8 @@ pub type Note = dyn Fn(&str) + Send + Sync;
 pub struct Hub {
     settings: Settings,
     cache: Cache,
+    /// The file that names what is asked for, where the user does not.
+    named_by: Option<String>,
     note: Arc<Note>,
     /// A repository's several files need one note.
     noted: Arc<Mutex<Vec<String>>>,
@@ -55,7 +57,7 @@ impl Hub {
     pub fn new(offline: bool, note: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let settings = Settings::from_environment();
         let cache = Cache::new(settings.cache_dir.clone());
-        let hub = Self { settings, cache, note: Arc::new(note), noted: Arc::default() };
+        let hub = Self { settings, cache, named_by: None, note: Arc::new(note), noted: Arc::default() };
         if offline { hub.offline("--offline") } else { hub }
     }
 
@@ -63,6 +65,11 @@ impl Hub {
     pub fn offline(mut self, switch: &'static str) -> Self {
         self.settings.offline = Some(switch);
         self
+    }
+
+    /// The same hub for a repository that `file` names and the user does not: it gets no token, and a download is noted.
+    pub fn named_by(&self, file: impl std::fmt::Display) -> Self {
+        Self { named_by: Some(file.to_string()), ..self.clone() }
     }
 
     /// The folder of the cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`.
@@ -124,6 +131,16 @@ impl Hub {
             Ok((transport, remote))
         };
         let (id, token) = (repository.id(), self.settings.token.as_ref());
+        if let Some(named_by) = &self.named_by {
+            let found = match (locate(None), token) {
+                (Err(cause), Some(_)) => return Err(cause.without_token(named_by)),
+                (found, _) => found?,
+            };
+            let without = if token.is_some() { ", without the token" } else { "" };
+            let endpoint = &self.settings.endpoint;
+            self.note(format!("{named_by} names {id}: downloading it from {endpoint}{without}"));
+            return Ok(found);
+        }
         let (refused, token, fault) = match (locate(token), token) {
             (Err(refused), Some(token)) => match refused.fault_of_token() {
                 Some(fault) => (refused, token, fault),
@@ -158,6 +175,9 @@ impl Hub {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("settings", &self.settings)
+            .field("named_by", &self.named_by)
+            .finish_non_exhaustive()
     }
 }

@@ -168,8 +168,7 @@ fn a_thousand_classes_are_imagenets_only_if_something_says_so() {
 
 /// What a user of the hub at `endpoint` sees.
 fn of_the_hub(desk: &Desk, endpoint: &str, arguments: &[&str]) -> Ran {
-    let mut command = desk.command(arguments);
-    Ran::of(command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", endpoint).output().unwrap())
+    Ran::of(desk.online(endpoint, arguments).output().unwrap())
 }
 
 #[test]

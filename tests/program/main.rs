@@ -10,6 +10,7 @@ mod finetune;
 mod finetune_network;
 mod gradients;
 mod hub;
+mod hub_base;
 mod hub_mirror;
 mod hub_token;
 mod licences;

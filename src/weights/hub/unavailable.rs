@@ -54,6 +54,10 @@ pub enum Cause {
         "the token was refused, or the repository does not exist (status 401); check the name, then set HF_TOKEN to a valid token that may read it"
     )]
     TokenRefused,
+    #[error(
+        "it is private or gated, or does not exist (status {status}), and {named_by} names it, not you, so the token was not sent; run `xcept weights pull` for it, which sends the token"
+    )]
+    TokenWithheld { named_by: String, status: u16 },
     #[error("the token of {origin} has characters that no token has; set HF_TOKEN to the token alone")]
     TokenMalformed { origin: String },
     #[error(
@@ -100,6 +104,16 @@ impl Cause {
             Self::Forbidden => Some("refused (status 403)"),
             Self::TokenMalformed { .. } => Some("malformed"),
             _ => None,
+        }
+    }
+
+    /// The same of a hub that was not shown the token, because the repository is named by the file `named_by`.
+    pub(super) fn without_token(self, named_by: &str) -> Self {
+        let withheld = |status| Self::TokenWithheld { named_by: named_by.to_string(), status };
+        match self {
+            Self::TokenMissing => withheld(401),
+            Self::Forbidden => withheld(403),
+            other => other,
         }
     }
 

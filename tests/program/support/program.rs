@@ -43,6 +43,13 @@ impl Desk {
         command
     }
 
+    /// `xcept` in this folder, with the hub at `endpoint` for a network.
+    pub fn online(&self, endpoint: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", endpoint);
+        command
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.command(arguments).output().unwrap())
     }
