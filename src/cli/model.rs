@@ -122,10 +122,8 @@ fn load_classifier(model: &str, context: &Context, convention: Option<Convention
     let fallback: Option<Source> = BUNDLED.iter().find(|b| b.name == FALLBACK).map(|b| Source::Bundled(b.name));
     match (load(&imagenet, context, convention), fallback) {
         (Err(error), Some(fallback)) if error.is::<Unavailable>() => {
-            tracing::debug!("{error:#}");
             context.terminal.note(format_args!(
-                "answered by the bundled classifier `{fallback}`; for ImageNet's 1,000 classes run \
-                 `xcept weights pull imagenet` once with a network"
+                "answered by the bundled classifier `{fallback}`, not by ImageNet's 1,000 classes: {error}"
             ));
             load(&fallback, context, convention)
         }

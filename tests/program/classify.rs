@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use crate::support::hub_server::{Behaviour, HubServer, dead_endpoint};
 use crate::support::program::{Desk, Ran, sample, thousand_classes};
 
 #[test]
@@ -19,11 +20,52 @@ fn the_bundled_classifier_answers_where_imagenets_weights_are_not_to_be_had() {
         assert!((total - 1.0).abs() < 1e-5, "{line}");
     }
     assert!(
-        ran.stderr.contains("`cats-vs-dogs`") && ran.stderr.contains("xcept weights pull imagenet"),
+        ran.stderr.contains("`cats-vs-dogs`") && ran.stderr.contains("run `xcept weights pull timm/legacy_xception"),
         "{}",
         ran.stderr
     );
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn what_keeps_imagenets_weights_away_is_named() {
+    let server = HubServer::start(Behaviour::default());
+    let desk = Desk::new();
+    desk.write("file", b"");
+    let classify = ["classify", &sample("chelsea.png")];
+    let run = |endpoint: &str, variables: &[(&str, &str)]| {
+        let mut command = desk.online(endpoint, &classify);
+        Ran::of(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let refusing = |status, code| {
+        server.behave(Behaviour { refuse: Some((status, code)), ..Behaviour::default() });
+        run(&server.endpoint(), &[])
+    };
+    let assert_named = |ran: Ran, parts: &[&str]| {
+        assert_eq!(ran.assert_done().json_lines()[0]["model"], "cats-vs-dogs");
+        for part in parts {
+            assert!(ran.stderr.contains(part), "`{part}` is not in: {}", ran.stderr);
+        }
+        assert!(ran.stderr.starts_with("answered by the bundled classifier `cats-vs-dogs`"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    };
+    let dead = dead_endpoint();
+    assert_named(run(&dead, &[]), &[&dead, "no connection: Connection refused"]);
+    assert_named(run("http://no-such-host.invalid", &[]), &["http://no-such-host.invalid", "no connection"]);
+    assert_named(run("no-address", &[]), &["no-address", "not a URL", "HF_ENDPOINT"]);
+    assert_named(run(&dead, &[("HF_HUB_OFFLINE", "1")]), &["HF_HUB_OFFLINE forbids the download"]);
+    assert_named(run(&dead, &[("SSL_CERT_FILE", "none.pem")]), &["none.pem", "SSL_CERT_FILE"]);
+    assert_named(refusing(401, "GatedRepo"), &["status 401", "HF_TOKEN"]);
+    assert_named(refusing(403, "GatedRepo"), &["access is forbidden (status 403)"]);
+    assert_named(refusing(404, "RepoNotFound"), &["no such repository"]);
+    assert_named(refusing(503, ""), &["status 503"]);
+    server.behave(Behaviour { truncate_at: Some(150_000), ..Behaviour::default() });
+    assert_named(run(&server.endpoint(), &[]), &["the connection broke after 150000 of 400003 bytes"]);
+    server.behave(Behaviour::default());
+    let cache = desk.path("file").display().to_string();
+    assert_named(run(&server.endpoint(), &[("HF_HUB_CACHE", &cache)]), &[&cache, "HF_HUB_CACHE"]);
+    let offline = Ran::of(desk.online(&dead, &[&classify[..], &["--offline"]].concat()).output().unwrap());
+    assert_named(offline, &["--offline forbids the download"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn offline_with_an_empty_cache_names_the_remedy_and_asks_nobody() {
     let server = HubServer::start(Behaviour::default());
     let user = User::of(server.endpoint());
     let cache = user.home.path().join("hub").display().to_string();
-    let parts = [REPOSITORY, &cache, "run `xcept weights pull owner/repo` once with a network", "-m FILE"];
+    let parts = [REPOSITORY, &cache, "run `xcept weights pull owner/repo` once without it", "-m FILE"];
     let by_flag = run(&user, &[REPOSITORY, "--offline"]);
     assert_unavailable(&by_flag, &parts);
     assert_unavailable(&by_flag, &["--offline forbids"]);

@@ -19,7 +19,7 @@ impl std::fmt::Display for Unavailable {
         match cause.as_ref() {
             Cause::Offline { switch, cache } => write!(
                 f,
-                "weights of {repository} are not in the cache ({}) and {switch} forbids the download; run `xcept weights pull {repository}` once with a network, or pass -m FILE",
+                "weights of {repository} are not in the cache ({}) and {switch} forbids the download; run `xcept weights pull {repository}` once without it, or pass -m FILE",
                 cache.display()
             ),
             cause => write!(f, "cannot download {file} of {repository} from {endpoint}: {cause}"),
