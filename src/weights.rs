@@ -10,6 +10,7 @@ mod config;
 mod digest;
 pub mod hub;
 pub mod keras;
+pub mod matching;
 mod metadata;
 pub mod ood;
 pub mod pytorch;
