@@ -103,6 +103,7 @@ impl Parts {
             "{origin}: names {named} classes ({ids} ids), its head has {}; convert it again with --class-names",
             head.classes()?
         );
+        model.check_head_inputs().with_context(|| origin.clone())?;
         let preprocessing = model.metadata.preprocessing;
         let origin = origin.clone();
         let named = base.map(Source::to_string).or_else(|| model.metadata.base.clone());

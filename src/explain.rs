@@ -102,7 +102,7 @@ impl Explainer {
             Some(above) => above.forward(&activation, &mut pass)?,
             None => activation.as_tensor().clone(),
         };
-        let features = xception::pool(&maps, self.pool)?;
+        let features = xception::pool(&maps, self.pool)?.flatten_from(1)?;
         let row = features.detach().flatten_all()?.to_vec1::<f32>()?;
         xception::ensure_finite("features", &row)?;
         let probabilities = self.head.answer(&row)?;

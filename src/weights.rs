@@ -7,7 +7,10 @@
 mod bundled;
 pub mod check;
 mod config;
+mod dense;
 mod digest;
+mod foreign;
+mod given;
 pub mod hub;
 pub mod keras;
 pub mod matching;
@@ -25,6 +28,7 @@ use anyhow::{Context, Result, bail};
 
 pub use bundled::{BUNDLED, Bundled};
 pub use digest::{Digest, backbone_digest};
+pub use given::{Activation, Assumed, Given};
 pub use metadata::{HeadMetadata, Metadata, Pool};
 pub use safetensors::{Precision, rounded, write};
 pub use source::Source;
@@ -44,13 +48,19 @@ pub struct RawTensor {
 pub type Tensors = BTreeMap<String, RawTensor>;
 
 /// What a foreign file holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Imported {
     pub tensors: Tensors,
     /// Side of the square input the model was built for, where the file says so.
     pub input_size: Option<usize>,
+    /// How the features of the head are pooled, where the file says so.
+    pub pool: Option<Pool>,
+    /// Whether the file says which activations the head has.
+    pub says_activations: bool,
     /// Rate of the head's dropout behind each hidden layer; 0 where there is none.
     pub dropout: Vec<f32>,
+    /// What the user should know of how the file was read.
+    pub notes: Vec<String>,
 }
 
 /// Weights ready for use: complete and of the right shapes.
@@ -63,6 +73,8 @@ pub struct Checkpoint {
     pub origin: String,
     /// Whether the file is one of ours, which says itself what the rest is assumed of.
     pub is_described: bool,
+    /// What the file does not say and is taken for granted.
+    pub assumed: Assumed,
     /// What the user should know of how the file was read.
     pub notes: Vec<String>,
 }
@@ -117,16 +129,28 @@ impl Checkpoint {
 /// Names the file if it cannot be read, is of no known format or damaged, or if a tensor is
 /// missing, unexpected or misshapen.
 pub fn load(path: &Path) -> Result<Checkpoint> {
+    load_given(path, &Given::default())
+}
+
+/// [`load`] with what is known of a file that does not say it.
+///
+/// # Errors
+/// As [`load`], and if what is given does not fit the file.
+pub fn load_given(path: &Path, given: &Given) -> Result<Checkpoint> {
+    if path.is_dir() {
+        bail!("{}: {}", path.display(), source::folder(path));
+    }
     let start = read_start(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let origin = path.display().to_string();
-    match Format::of(path, &start).with_context(|| origin.clone())? {
-        Format::Keras => foreign(keras::read(path)?, Convention::Keras, origin),
+    let checkpoint = match Format::of(path, &start).with_context(|| origin.clone())? {
+        Format::Keras => foreign(keras::read_given(path, given)?, Convention::Keras, origin),
         Format::PyTorch => foreign(pytorch::read(path)?, Convention::Timm, origin),
         Format::Safetensors => {
             let read = || safetensors::read(&std::fs::read(path)?, origin.clone());
             read().with_context(|| origin.clone())
         }
-    }
+    }?;
+    given.apply(checkpoint)
 }
 
 /// What is told by the first bytes of a file.
@@ -166,5 +190,9 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
 /// A checkpoint from a file whose format, not its metadata, tells the convention.
 fn foreign(imported: Imported, convention: Convention, origin: String) -> Result<Checkpoint> {
     let metadata = Metadata::of_foreign(&imported, convention).with_context(|| origin.clone())?;
-    Ok(Checkpoint { tensors: imported.tensors, metadata, origin, is_described: false, notes: Vec::new() })
+    let assumed = Assumed::of(&imported);
+    // One line, however much there is to say.
+    let note = (!imported.notes.is_empty()).then(|| format!("{origin}: {}", imported.notes.join("; ")));
+    let notes = note.into_iter().collect();
+    Ok(Checkpoint { tensors: imported.tensors, metadata, origin, is_described: false, assumed, notes })
 }

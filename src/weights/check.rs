@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::{RawTensor, Tensors, ood};
-use crate::architecture::{self, FEATURES};
+use crate::architecture::{self, FEATURES, MAX_INPUT_SIZE, MIN_INPUT_SIZE, feature_map_size};
 
 /// Elements of a head's largest tensor; 65,536 classes on the features are at the limit.
 pub(super) const MAX_HEAD_ELEMENTS: usize = 1 << 27;
@@ -116,7 +116,7 @@ fn check_head(rest: &mut BTreeMap<&str, &[usize]>) -> Result<()> {
     if !rest.keys().any(|name| name.starts_with("head.") || name.starts_with("fc.")) {
         return Ok(());
     }
-    let mut inputs = FEATURES;
+    let mut inputs = head_inputs(rest);
     for index in 0.. {
         let layer = format!("head.{index}");
         if !rest.contains_key(format!("{layer}.weight").as_str()) {
@@ -126,6 +126,20 @@ fn check_head(rest: &mut BTreeMap<&str, &[usize]>) -> Result<()> {
     }
     let outputs = check_dense(rest, "fc", inputs)?;
     ood::check(rest, outputs)
+}
+
+/// Inputs of the first dense layer: the pooled features, or all of a square feature map.
+fn head_inputs(rest: &BTreeMap<&str, &[usize]>) -> usize {
+    match rest.get("head.0.weight").or_else(|| rest.get("fc.weight")) {
+        Some(&&[_, inputs]) if is_flattened(inputs) => inputs,
+        _ => FEATURES,
+    }
+}
+
+/// Whether a dense layer of so many inputs stands on a flattened feature map of a size that there may be.
+pub(super) fn is_flattened(inputs: usize) -> bool {
+    let sides = feature_map_size(MIN_INPUT_SIZE)..=feature_map_size(MAX_INPUT_SIZE);
+    sides.into_iter().any(|side| side * side * FEATURES == inputs)
 }
 
 /// Takes one dense layer out of `rest`; returns its units.
@@ -148,7 +162,7 @@ fn check_dense(rest: &mut BTreeMap<&str, &[usize]>, layer: &str, inputs: usize) 
 }
 
 /// ``tensor `a` ``, or ``tensors `a`, `b` and 7 more``.
-fn list(names: &[&str]) -> String {
+pub(super) fn list(names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
     let plural = if names.len() == 1 { "" } else { "s" };
     let more = names.len().saturating_sub(LISTED);

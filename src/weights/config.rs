@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Checkpoint, HeadMetadata, Pool};
+use super::{Assumed, Checkpoint, HeadMetadata, Pool};
 use crate::image::{Channels, Interpolation, Normalisation, Preprocessing, Resize};
 
 /// The file's name.
@@ -113,6 +113,9 @@ impl Config {
         if self.architecture.is_some() {
             self.check_input()?;
             checkpoint.metadata.preprocessing = self.preprocessing(&mut checkpoint.notes)?;
+            // timm's classifiers are one linear layer on pooled features.
+            checkpoint.assumed =
+                Assumed { activations: checkpoint.tensors.contains_key("head.0.weight"), ..Assumed::default() };
         }
         if let Some(head) = &mut checkpoint.metadata.head {
             let pool = self.model_args.as_ref().and_then(|arguments| arguments.global_pool.as_deref());

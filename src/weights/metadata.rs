@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Imported, Tensors};
+use super::{Digest, Imported};
 use crate::architecture::INPUT_SIZE;
 use crate::convention::Convention;
 use crate::image::{Interpolation, Preprocessing};
@@ -96,7 +96,7 @@ impl Metadata {
         let size = imported.input_size.unwrap_or(INPUT_SIZE);
         let preprocessing = Preprocessing::of(convention, Interpolation::Bicubic, size);
         preprocessing.check()?;
-        let head = HeadMetadata::of_foreign(&imported.tensors, imported.dropout.clone());
+        let head = HeadMetadata::of_foreign(imported);
         Ok(Self { convention, backbone: None, base: None, preprocessing, head, history: serde_json::Map::new() })
     }
 }
@@ -121,14 +121,14 @@ impl HeadMetadata {
     }
 
     /// Classes by their number: foreign weights have no names for them.
-    fn of_foreign(tensors: &Tensors, dropout: Vec<f32>) -> Option<Self> {
-        let classes = match tensors.get("fc.weight")?.shape[0] {
+    fn of_foreign(imported: &Imported) -> Option<Self> {
+        let classes = match imported.tensors.get("fc.weight")?.shape[0] {
             1 => 2,
             classes => classes,
         };
         let class_names = (0..classes).map(unnamed).collect();
         let name = "imported".to_owned();
-        let (class_ids, pool) = (None, Pool::Avg);
+        let (class_ids, pool, dropout) = (None, imported.pool.unwrap_or(Pool::Avg), imported.dropout.clone());
         Some(Self {
             name,
             class_names,

@@ -1,4 +1,4 @@
-//! Reads PyTorch checkpoints (`.pth`, `.pt`, `.bin`) whose tensors carry timm's names.
+//! Reads PyTorch checkpoints (`.pth`, `.pt`, `.bin`).
 //!
 //! A checkpoint may be a state dict, one nested under a key beside the optimizer's state, or a
 //! whole pickled module; the pickle is interpreted as data and never executed. The averaged
@@ -6,90 +6,108 @@
 //! Cadene's older file, from which timm's was made, calls the classifier `last_linear` and
 //! leaves the trailing 1×1 of pointwise kernels out.
 
-use std::collections::BTreeMap;
+mod module;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
-use pytorch_reader::{DType, PytorchReader, Tensor};
+use pytorch_reader::{DType, MAX_PICKLE_SIZE, PytorchReader, Tensor};
+use zip::ZipArchive;
 
-use super::check::{check, check_shapes};
-use super::{Imported, RawTensor, Tensors, is_batch_counter};
-use crate::architecture;
+use super::Imported;
+use super::foreign::{Names, import};
+use super::matching::{Order, natural};
 
-/// Keys under which training scripts put the weights, the one to prefer first.
-const WRAPPERS: [&str; 6] = ["state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net"];
-/// What `DataParallel`, `torch.compile` and training wrappers put before every name.
-const PREFIXES: [&str; 5] = ["module.", "_orig_mod.", "backbone.", "model.", "net."];
+/// Bytes at the start of a file that is no zip archive in which its pickle is looked for.
+const PICKLE_START: u64 = 1 << 24;
 
 /// Reads a checkpoint into timm's names; f64, f16 and bf16 become f32, views become contiguous.
 ///
 /// # Errors
 ///
-/// A file that is not a checkpoint, holds no tensors, or whose tensors are not exactly an
-/// Xception's (see [`check`]).
+/// A file that is not a checkpoint, holds no tensors, or no Xception that could be seen in one way only.
 pub fn read(path: &Path) -> Result<Imported> {
     read_checkpoint(path).with_context(|| path.display().to_string())
 }
 
 fn read_checkpoint(path: &Path) -> Result<Imported> {
-    let reader = PytorchReader::new(path)
-        .context("not a readable PyTorch checkpoint; write one with torch.save(model.state_dict(), path)")?;
-    let found = select(reader.into_tensors().into_iter().collect());
-    ensure!(!found.is_empty(), "the checkpoint holds no tensors, expected a state dict with timm's names");
-    let shapes = shapes(&found);
-    check_shapes(shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))?;
-
-    let mut tensors = Tensors::new();
-    for (name, tensor) in &found {
-        let data = values(tensor).with_context(|| format!("tensor `{name}`"))?;
-        tensors.insert(name.clone(), RawTensor { shape: shapes[name].clone(), data: data.into() });
-    }
-    check(&tensors)?;
-    let hidden = tensors.keys().filter(|name| name.starts_with("head.") && name.ends_with(".weight")).count();
-    Ok(Imported { tensors, input_size: None, dropout: vec![0.0; hidden] })
-}
-
-/// The model's own tensors under timm's names: out of its wrapper, without prefixes and counters.
-fn select(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    for wrapper in WRAPPERS {
-        let prefix = format!("{wrapper}.");
-        if tensors.keys().any(|name| name.starts_with(&prefix)) {
-            tensors.retain(|name, _| name.starts_with(&prefix));
-            tensors = strip(tensors, &prefix);
-            break;
+    const REMEDY: &str = "not a readable PyTorch checkpoint; write one with torch.save(model.state_dict(), path)";
+    let copy;
+    let reader = match PytorchReader::new(path) {
+        Ok(reader) => reader,
+        Err(error) => {
+            // Tensors are read out of the copy, which goes with this function.
+            copy = module::without_classes(path)?;
+            let Some(copy) = &copy else { return Err(error).context(REMEDY) };
+            PytorchReader::new(copy.path()).context(REMEDY)?
         }
-    }
-    while let Some(prefix) = PREFIXES.into_iter().find(|p| tensors.keys().all(|name| name.starts_with(p))) {
-        if tensors.is_empty() {
-            break;
-        }
-        tensors = strip(tensors, prefix);
-    }
-    tensors.retain(|name, _| !is_batch_counter(name));
-    let rename = |name: String| match name.strip_prefix("last_linear.") {
-        Some(rest) => format!("fc.{rest}"),
-        None => name,
     };
-    tensors.into_iter().map(|(name, tensor)| (rename(name), tensor)).collect()
+    let mut found: Vec<(String, Tensor)> = reader.into_tensors().into_iter().collect();
+    ensure!(!found.is_empty(), "the checkpoint holds no tensors, expected a state dict with timm's names");
+    found.sort_by(|(a, _), (b, _)| natural(a, b));
+    let places = places(&pickle(path)?, found.iter().map(|(name, _)| name.as_str()));
+    let order = if found.iter().all(|(name, _)| places.contains_key(name)) {
+        found.sort_by_key(|(name, _)| places[name]);
+        Order::Definition
+    } else {
+        Order::Unknown
+    };
+    let names: Names = found.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    import(&names, order, |index| Ok(values(&found[index].1)?.into()))
 }
 
-fn strip(tensors: BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
-    tensors.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect()
+/// The bytes in which the names of a state dict's tensors stand in the order of its entries.
+fn pickle(path: &Path) -> Result<Vec<u8>> {
+    let (mut bytes, mut file) = (Vec::new(), File::open(path)?);
+    let Ok(mut archive) = ZipArchive::new(File::open(path)?) else {
+        file.by_ref().take(PICKLE_START).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    };
+    let names: Vec<String> = archive.file_names().filter_map(Result::ok).map(|name| name.into_owned()).collect();
+    if let Some(name) = names.iter().find(|name| name.ends_with("/data.pkl")) {
+        archive.by_name(name)?.take(MAX_PICKLE_SIZE).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
-/// Shapes by name, with the 1×1 that Cadene's file leaves out of pointwise kernels.
-fn shapes(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes: BTreeMap<_, _> = tensors.iter().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect();
-    for spec in architecture::tensors() {
-        if let Some(shape) = shapes.get_mut(&spec.name)
-            && shape.len() == 2
-            && spec.shape.ends_with(&[1, 1])
-        {
-            shape.extend([1, 1]);
+/// Where each name, or as much of its end as is one key of a dictionary, stands in a pickle; those of a whole module are
+/// not found, there each part of a name is a key of its own.
+fn places<'a>(pickle: &[u8], names: impl Iterator<Item = &'a str>) -> HashMap<String, usize> {
+    let mut keys: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    for text in strings(pickle) {
+        let at = text.as_ptr().addr() - pickle.as_ptr().addr();
+        keys.entry(text).or_default().push(at);
+    }
+    let mut places = HashMap::new();
+    for name in names {
+        let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
+        // A key with no dot in it is a module's, not a state dict's.
+        let key = starts.map(|start| &name[start..]).find(|key| keys.contains_key(key.as_bytes()));
+        if let Some(at) = key.filter(|key| key.contains('.') || *key == name).and_then(|key| keys.get(key.as_bytes())) {
+            // The same key in another dictionary stands elsewhere, in the same order.
+            places.insert(name.to_owned(), at[0]);
         }
     }
-    shapes
+    places
+}
+
+/// Everything in a pickle that could be a string of it, by its opcode and length.
+fn strings(pickle: &[u8]) -> impl Iterator<Item = &[u8]> {
+    /// No tensor's name is longer.
+    const LONGEST: usize = 1024;
+    pickle.iter().enumerate().filter_map(|(at, opcode)| {
+        let rest = &pickle[at + 1..];
+        let (length, rest) = match opcode {
+            b'X' => (u32::from_le_bytes(*rest.first_chunk()?) as usize, &rest[4..]),
+            0x8c | b'U' => (usize::from(*rest.first()?), &rest[1..]),
+            _ => return None,
+        };
+        rest.get(..length).filter(|_| (1..LONGEST).contains(&length))
+    })
 }
 
 /// The tensor's values, row-major.

@@ -1,6 +1,6 @@
 //! Our own file format: safetensors with timm's names and one metadata entry, `xcept`.
 //!
-//! Files from the hub, with timm's names and no such entry, are read as timm's.
+//! Files without such an entry are another program's and are read as timm's, whatever names they have.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,9 +12,11 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::check::{check, check_head_alone, check_values};
+use super::foreign::import;
+use super::matching::{Order, natural};
 use super::values::widen;
 use super::{
-    Checkpoint, HeadMetadata, Imported, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter,
+    Assumed, Checkpoint, HeadMetadata, METADATA_KEY, Metadata, RawTensor, Tensors, Values, foreign, is_batch_counter,
 };
 use crate::convention::Convention;
 use crate::output::{Existing, write_atomically};
@@ -43,26 +45,30 @@ fn read_with<'a>(bytes: &'a [u8], origin: String, half: impl Fn(&'a [u8]) -> Val
     if file.names().contains(&"features") {
         bail!("holds features, not a model; a model is what `xcept finetune` makes of them");
     }
+    let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
+    let Some(entry) = entry else {
+        let mut views: Vec<_> = file.iter().collect();
+        views.sort_by(|(a, _), (b, _)| natural(a, b));
+        let names = views.iter().map(|(name, view)| ((*name).to_owned(), view.shape().to_vec())).collect();
+        let values = |index: usize| Ok(decode(views[index].0, &views[index].1, &half)?.data);
+        return foreign(import(&names, Order::Unknown, values)?, Convention::Timm, origin);
+    };
     let views: Vec<_> = file.iter().filter(|(name, _)| !is_batch_counter(name)).collect();
     let tensors: Tensors = views
         .par_iter()
         .map(|(name, view)| Ok(((*name).to_owned(), decode(name, view, &half)?)))
         .collect::<Result<_>>()?;
-    let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-    let Some(entry) = entry else {
-        check(&tensors)?;
-        let imported = Imported { tensors, input_size: None, dropout: Vec::new() };
-        return foreign(imported, Convention::Timm, origin);
-    };
     let metadata: Metadata = serde_json::from_str(entry)
         .with_context(|| format!("the metadata entry `{METADATA_KEY}` is not what this version writes"))?;
     metadata.preprocessing.check()?;
     metadata.head.as_ref().map_or(Ok(()), HeadMetadata::check)?;
-    let checkpoint = Checkpoint { tensors, metadata, origin, is_described: true, notes: Vec::new() };
+    let checkpoint =
+        Checkpoint { tensors, metadata, origin, is_described: true, assumed: Assumed::default(), notes: Vec::new() };
     match checkpoint.has_backbone() {
         true => check(&checkpoint.tensors)?,
         false => check_head_alone(&checkpoint.tensors)?,
     }
+    checkpoint.check_head_inputs()?;
     Ok(checkpoint)
 }
 

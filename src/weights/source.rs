@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::config::{self, Config};
 use super::hub::{Cause, Hub, Repository, Unavailable};
-use super::{Bundled, Checkpoint, hub, load};
+use super::{Assumed, Bundled, Checkpoint, Given, hub, load_given};
 
 /// Extensions of weights files, to tell a mistyped file name from a repository's.
 const EXTENSIONS: [&str; 7] = ["safetensors", "keras", "h5", "hdf5", "pth", "pt", "bin"];
@@ -39,13 +39,26 @@ impl Source {
     /// Loads the weights, downloading them if need be with `progress` (bytes done, in all).
     ///
     /// # Errors
-    /// [`hub::Unavailable`] if they can't be had from the hub; otherwise as [`load`].
+    /// [`hub::Unavailable`] if they can't be had from the hub; otherwise as [`super::load`].
     pub fn load(&self, hub: &hub::Hub, progress: hub::Progress) -> Result<Checkpoint> {
+        self.load_given(hub, progress, &Given::default())
+    }
+
+    /// [`Self::load`] with what is known of weights that do not say it.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and if what is given does not fit the weights.
+    pub fn load_given(&self, hub: &hub::Hub, progress: hub::Progress, given: &Given) -> Result<Checkpoint> {
+        given.apply(self.load_described(hub, progress, given)?)
+    }
+
+    /// The weights with what is said of them beside them.
+    fn load_described(&self, hub: &hub::Hub, progress: hub::Progress, given: &Given) -> Result<Checkpoint> {
         if let Source::Bundled(name) = self {
             return Bundled::find(name).context("not in this build")?.load();
         }
         let path = self.path(hub, progress)?.context("weights without a file")?;
-        let loaded = load(&path);
+        let loaded = load_given(&path, given);
         if loaded.as_ref().is_ok_and(|checkpoint| checkpoint.is_described) {
             return Ok(self.named(loaded?));
         }
@@ -55,6 +68,9 @@ impl Source {
         let context = || self.to_string();
         config.as_ref().map_or(Ok(()), Config::check_architecture).with_context(context)?;
         let mut checkpoint = self.named(loaded?);
+        if note.is_some() {
+            checkpoint.assumed = Assumed::default(); // the note says it
+        }
         checkpoint.notes.extend(note);
         if let Some(config) = config {
             config.describe(&mut checkpoint).with_context(|| format!("{self}: {}", config::FILE))?;
@@ -70,6 +86,9 @@ impl Source {
                 && !(is_imagenet(repository) && head.name_imagenet())
             {
                 head.name.clone_from(&repository.name);
+            }
+            if is_imagenet(repository) {
+                checkpoint.assumed = Assumed::default();
             }
         }
         checkpoint
@@ -177,7 +196,7 @@ impl FromStr for Source {
         }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         if path.is_dir() {
-            bail!("{text}: is a folder, expected a weights file");
+            bail!("{text}: {}", folder(&path));
         }
         if EXTENSIONS.contains(&extension) || !text.contains('/') {
             bail!(
@@ -186,6 +205,20 @@ impl FromStr for Source {
             );
         }
         Ok(Source::Hub(text.parse()?))
+    }
+}
+
+/// What a folder is in the place of a weights file, and what to do.
+pub(super) fn folder(path: &Path) -> String {
+    let holds = |name: &str| path.join(name).exists();
+    if holds("saved_model.pb") || holds("saved_model.pbtxt") {
+        return "is a TensorFlow SavedModel, which is a program, not weights by layer; load it where it was made and save \
+                it with model.save(\"model.keras\"), or model.save_weights(\"model.weights.h5\")"
+            .to_owned();
+    }
+    match [HUB_FILE, "pytorch_model.bin", "model.weights.h5"].into_iter().find(|name| holds(name)) {
+        Some(name) => format!("is a folder, expected a weights file; pass {}", path.join(name).display()),
+        None => "is a folder, expected a weights file".to_owned(),
     }
 }
 

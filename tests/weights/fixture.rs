@@ -26,7 +26,11 @@ impl Fixture {
 
     /// A file out of `keras.zip` or `pytorch.zip`.
     pub fn unpack(name: &str) -> Self {
-        let archive = if name.ends_with(".pth") { "pytorch.zip" } else { "keras.zip" };
+        Self::unpack_from(if name.ends_with(".pth") { "pytorch.zip" } else { "keras.zip" }, name)
+    }
+
+    /// A file out of one of the archives.
+    pub fn unpack_from(archive: &str, name: &str) -> Self {
         let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/weights").join(archive);
         let inner = entry(File::open(archive).unwrap(), name);
         Self::new(name, &entry(Cursor::new(inner), name))

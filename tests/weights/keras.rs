@@ -114,6 +114,22 @@ fn a_head_in_the_same_model_may_have_activation_layers_and_no_bias() {
 }
 
 #[test]
+fn layers_of_other_names_are_found_by_shape_and_place() {
+    for (name, note) in [
+        ("renamed.keras", "layer `my_convolution` is taken for `block5_sepconv3` by its shape and place"),
+        (
+            "renamed_norm.keras",
+            "layer `batch_normalization_77` is taken for `block2_sepconv2_bn` by its shape and place",
+        ),
+        ("renamed_two.keras", "layer `second` is taken for `block7_sepconv1` by its shape and place, 1 more likewise"),
+    ] {
+        let imported = keras::read(&Fixture::unpack_from("heads.zip", name).path).unwrap();
+        assert_formula(&imported, &[]);
+        assert_eq!(imported.notes, [note]);
+    }
+}
+
+#[test]
 fn a_missing_an_extra_and_a_misshapen_layer_are_named() {
     for (name, expected) in [
         ("missing.h5", "missing layer `block5_sepconv3`"),
@@ -151,16 +167,19 @@ fn a_head_or_preprocessing_that_cannot_be_represented_is_an_error_that_names_the
     let edits: [(Edit, &str); 11] = [
         (|c| layer(c, "dense")["config"]["activation"] = "elu".into(), "hidden layer `dense` has activation elu"),
         (|c| layer(c, "dense")["config"]["activation"] = "linear".into(), "hidden layer `dense` has activation linear"),
-        (|c| layer(c, "dense_1")["config"]["activation"] = "sigmoid".into(), "classifier `dense_1` has 6 units"),
-        (|c| layer(c, "dense_1")["config"]["activation"] = "relu".into(), "classifier `dense_1` has 6 units"),
-        (|c| layer(c, "dropout")["class_name"] = "BatchNormalization".into(), "layer `dropout` is of class BatchNorm"),
         (
-            |c| layer(c, "global_average_pooling2d")["class_name"] = "GlobalMaxPooling2D".into(),
-            "`global_average_pooling2d` is of class GlobalMaxPooling2D",
+            |c| layer(c, "dense_1")["config"]["activation"] = "sigmoid".into(),
+            "classifier `dense_1` has 6 units with a sigmoid each, for several labels in a picture",
+        ),
+        (|c| layer(c, "dense_1")["config"]["activation"] = "relu".into(), "classifier `dense_1` has 6 units"),
+        (|c| layer(c, "dropout")["class_name"] = "LayerNormalization".into(), "layer `dropout` is of class LayerNorm"),
+        (
+            |c| layer(c, "global_average_pooling2d")["class_name"] = "MaxPooling2D".into(),
+            "`global_average_pooling2d` is of class MaxPooling2D",
         ),
         (
-            |c| layer(c, "global_average_pooling2d")["class_name"] = "Flatten".into(),
-            "`global_average_pooling2d` flattens the feature map",
+            |c| layer(c, "global_average_pooling2d")["class_name"] = "Dropout".into(),
+            "`global_average_pooling2d` (Dropout): `rate` is not a number",
         ),
         (|c| layer(c, "true_divide")["inbound_nodes"][0]["args"][1] = 255.0.into(), "expected Xception's x/127.5 - 1"),
         (|c| layer(c, "subtract")["class_name"] = "Resizing".into(), "layer `subtract` in front of the backbone"),

@@ -6,5 +6,6 @@
 mod check;
 mod corrupt;
 mod fixture;
+mod heads;
 mod keras;
 mod pytorch;

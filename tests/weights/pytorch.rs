@@ -15,7 +15,22 @@ fn pytorch_checkpoints_give_timms_tensors_whatever_their_wrapping_layout_and_typ
     // Channels-last state dict; half precision under state_dict_ema and module., beside an
     // optimizer; Cadene's old format and names, where every tensor is a slice of one storage.
     for name in ["plain.pth", "wrapped.pth", "cadene.pth"] {
-        let imported = pytorch::read(&Fixture::unpack(name).path).map_err(|e| format!("{e:#}")).unwrap();
+        assert_formula(name, &Fixture::unpack(name));
+    }
+}
+
+#[test]
+fn whole_modules_of_both_formats_are_read_as_their_state_dict() {
+    // timm's model as a zip archive, pretrainedmodels' in the format before PyTorch 1.6, which names the classes' sources.
+    for name in ["module.pth", "module_old.pth"] {
+        assert_formula(name, &Fixture::unpack_from("modules.zip", name));
+    }
+}
+
+/// Compares every value of an Xception with five classes.
+fn assert_formula(name: &str, fixture: &Fixture) {
+    let imported = pytorch::read(&fixture.path).map_err(|error| format!("{error:#}")).unwrap();
+    {
         assert_eq!(imported.tensors.len(), architecture::tensors().len() + 2);
         for (number, (tensor, values)) in imported.tensors.iter().enumerate() {
             let floats = values.data.floats();

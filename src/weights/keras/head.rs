@@ -1,13 +1,15 @@
 //! What stands around Xception in a Keras model: preprocessing in front, a dense head behind.
 //!
-//! Our own head is: global average pooling, hidden dense layers with ReLU, each perhaps with
-//! dropout, and a classifier (softmax, or a sigmoid of one unit). Whatever else a model does
-//! would be lost silently, so it is an error that names the layer.
+//! A head is: global pooling or Flatten, hidden dense layers with ReLU, each perhaps with
+//! dropout, and a classifier (softmax, or a sigmoid of one unit); batch norms anywhere among
+//! them are folded into the dense layers. Whatever else a model does would be lost silently, so
+//! it is an error that names the layer.
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::config::{Argument, Layer, Model};
 use super::topology::{Parts, is_relu};
+use crate::weights::Pool;
 
 /// Layers that change the picture while training only.
 const AUGMENTATION: [&str; 7] = [
@@ -19,16 +21,28 @@ const AUGMENTATION: [&str; 7] = [
     "RandomBrightness",
     "GaussianNoise",
 ];
-const SUPPORTED: &str = "supported behind the backbone are GlobalAveragePooling2D, Flatten after it, Dropout, Dense, \
-                         and Activation with relu, softmax or sigmoid";
+const SUPPORTED: &str = "supported behind the backbone are GlobalAveragePooling2D, GlobalMaxPooling2D, Flatten, \
+                         BatchNormalization, Dropout, Dense, and Activation with relu, softmax or sigmoid";
 
 /// What a model's configuration says beyond its weights.
 pub(super) struct Plan {
     pub input_size: Option<usize>,
-    /// Names of the dense layers in order, the classifier last.
-    pub dense: Vec<String>,
+    pub pool: Option<Pool>,
+    /// The head's layers in order, the classifier last.
+    pub layers: Vec<Planned>,
     /// Rate of the dropout behind each hidden layer.
     pub dropout: Vec<f32>,
+}
+
+/// A layer of the head.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Planned {
+    /// Its weights are those of the layer of this name.
+    Dense(String),
+    /// Likewise, with the number that is added to the variance.
+    Norm(String, f64),
+    Relu,
+    Pool(Pool),
 }
 
 impl Plan {
@@ -38,14 +52,14 @@ impl Plan {
     pub fn of(model: &Model) -> Result<Self> {
         let parts = Parts::of(model)?;
         check_preprocessing(&parts.front)?;
-        let dense = dense_layers(&parts.head)?;
-        check_activations(&dense)?;
-        let hidden = &dense[..dense.len().saturating_sub(1)];
-        Ok(Self {
-            input_size: parts.input_size()?,
-            dense: dense.iter().map(|dense| dense.layer.name.clone()).collect(),
-            dropout: hidden.iter().map(|dense| dense.dropout).collect(),
-        })
+        let mut chain = Chain::default();
+        for layer in &parts.head {
+            chain.push(layer)?;
+        }
+        check_activations(&chain.dense)?;
+        let hidden = &chain.dense[..chain.dense.len().saturating_sub(1)];
+        let dropout = hidden.iter().map(|dense| dense.dropout).collect();
+        Ok(Self { input_size: parts.input_size()?, pool: chain.pool, layers: chain.layers, dropout })
     }
 }
 
@@ -109,42 +123,87 @@ struct Dense<'a> {
     dropout: f32,
 }
 
-/// The dense layers of a head.
-fn dense_layers<'a>(head: &[&'a Layer]) -> Result<Vec<Dense<'a>>> {
-    let mut dense: Vec<Dense> = Vec::new();
-    let mut pooled = false;
-    for &layer in head {
-        let unsupported = || format!("layer `{}` is of class {}; {SUPPORTED}", layer.name, layer.class);
+/// A head up to some layer.
+#[derive(Default)]
+struct Chain<'a> {
+    pool: Option<Pool>,
+    dense: Vec<Dense<'a>>,
+    layers: Vec<Planned>,
+}
+
+impl<'a> Chain<'a> {
+    /// Takes the next layer in.
+    fn push(&mut self, layer: &'a Layer) -> Result<()> {
+        let name = &layer.name;
         match layer.class.as_str() {
             "InputLayer" => {}
-            "GlobalAveragePooling2D" if !pooled => pooled = true,
-            "Flatten" => {
-                ensure!(pooled, "layer `{}` flattens the feature map before it is pooled; {SUPPORTED}", layer.name)
-            }
+            "GlobalAveragePooling2D" if self.pool.is_none() => self.pooled(Pool::Avg),
+            "GlobalMaxPooling2D" if self.pool.is_none() => self.pooled(Pool::Max),
+            // Of what is pooled already nothing changes.
+            "Flatten" if self.pool.is_none() => self.pooled(Pool::None),
+            "Flatten" => {}
             "Dropout" => {
                 let rate = number(layer, "rate")?;
-                ensure!((0.0..1.0).contains(&rate), "layer `{}` has rate {rate}, expected [0, 1)", layer.name);
-                if let Some(last) = dense.last_mut() {
+                ensure!((0.0..1.0).contains(&rate), "layer `{name}` has rate {rate}, expected [0, 1)");
+                if let Some(last) = self.dense.last_mut() {
                     last.dropout = rate as f32;
                 }
             }
             "Dense" => {
-                ensure!(pooled, "layer `{}` stands on the feature map before it is pooled; {SUPPORTED}", layer.name);
-                dense.push(Dense { layer, activation: layer.activation(), dropout: 0.0 });
+                ensure!(
+                    self.pool.is_some(),
+                    "layer `{name}` stands on the feature map before it is pooled; {SUPPORTED}"
+                );
+                let activation = layer.activation();
+                self.layers.push(Planned::Dense(name.clone()));
+                self.relu(&activation);
+                self.dense.push(Dense { layer, activation, dropout: 0.0 });
+            }
+            "BatchNormalization" => {
+                let axis =
+                    layer.config.get("axis").map_or(-1, |axis| axis.get(0).unwrap_or(axis).as_i64().unwrap_or(0));
+                let last = if self.pool.is_none() { 3 } else { 1 };
+                ensure!(
+                    axis == -1 || axis == last,
+                    "layer `{name}` normalises along axis {axis}, expected the channels, the last one"
+                );
+                let classifies = |last: &&Dense| !["linear", "relu"].contains(&last.activation.as_str());
+                if let Some(last) = self.dense.last().filter(classifies) {
+                    bail!("layer `{name}` is a batch norm behind the {} of `{}`", last.activation, last.layer.name);
+                }
+                self.layers.push(Planned::Norm(name.clone(), number(layer, "epsilon")?));
             }
             "Activation" | "ReLU" | "Softmax" => {
-                let last = dense.last_mut().filter(|last| last.activation == "linear").with_context(unsupported)?;
+                let last = self.dense.last_mut().filter(|last| last.activation == "linear");
+                let last = last.with_context(|| unsupported(layer))?;
                 last.activation = match layer.class.as_str() {
                     "Activation" => layer.activation(),
                     "Softmax" => "softmax".to_owned(),
                     _ if is_relu(layer) => "relu".to_owned(),
-                    _ => bail!("layer `{}` is a ReLU with a slope or a limit; {SUPPORTED}", layer.name),
+                    _ => bail!("layer `{name}` is a ReLU with a slope or a limit; {SUPPORTED}"),
                 };
+                let activation = last.activation.clone();
+                self.relu(&activation);
             }
-            _ => bail!("{}", unsupported()),
+            _ => bail!("{}", unsupported(layer)),
+        }
+        Ok(())
+    }
+
+    fn pooled(&mut self, pool: Pool) {
+        self.pool = Some(pool);
+        self.layers.push(Planned::Pool(pool));
+    }
+
+    fn relu(&mut self, activation: &str) {
+        if activation == "relu" {
+            self.layers.push(Planned::Relu);
         }
     }
-    Ok(dense)
+}
+
+fn unsupported(layer: &Layer) -> String {
+    format!("layer `{}` is of class {}; {SUPPORTED}", layer.name, layer.class)
 }
 
 /// ReLU on hidden layers; on the classifier softmax, nothing, or the sigmoid of a single unit.
@@ -154,10 +213,15 @@ fn check_activations(dense: &[Dense]) -> Result<()> {
         ensure!(activation == "relu", "hidden layer `{}` has activation {activation}, expected relu", layer.name);
     }
     let (name, units) = (&classifier.layer.name, number(classifier.layer, "units")?);
+    ensure!(
+        classifier.activation != "sigmoid" || units == 1.0,
+        "classifier `{name}` has {units} units with a sigmoid each, for several labels in a picture, which is not \
+         supported yet; expected softmax or none, or sigmoid with one unit"
+    );
     let fits = match classifier.activation.as_str() {
         "linear" => true,
         "softmax" => units > 1.0,
-        "sigmoid" => units == 1.0,
+        "sigmoid" => true,
         _ => false,
     };
     ensure!(

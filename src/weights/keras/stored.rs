@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hdf5_reader::Dataset;
 use hdf5_reader::group::Group;
 
-use super::config::Model;
+use super::config::{Layer, Model};
 use super::hdf5;
 
 /// A layer's name and its variables, the names of Keras 2 and 3.
@@ -133,7 +133,8 @@ pub(super) fn configured(root: &Group, model: &Model) -> Result<Vec<StoredLayer>
         match &layer.model {
             Some(inner) => layers.extend(configured(group, inner)?),
             None => {
-                layers.push(StoredLayer { name: layer.name.clone(), variables: variables(group, &class, &layer.name)? })
+                let names = present(&class, layer);
+                layers.push(StoredLayer { name: layer.name.clone(), variables: variables(group, &names, &layer.name)? })
             }
         }
     }
@@ -159,7 +160,8 @@ fn walk(root: &Group, depth: usize, layers: &mut Vec<StoredLayer>, classes: &mut
             }
             let stored = group.group("vars")?;
             let name = hdf5::string(&stored, "name")?.unwrap_or_else(|| group.name().to_owned());
-            layers.push(StoredLayer { variables: variables(&group, &class, &name)?, name });
+            let names = numbered(&class).unwrap_or_default();
+            layers.push(StoredLayer { variables: variables(&group, names, &name)?, name });
         }
     }
     Ok(())
@@ -189,13 +191,24 @@ fn counted(name: &str) -> (&str, u64) {
     split.unwrap_or((name, 0))
 }
 
-fn variables(group: &Group, class: &str, layer: &str) -> Result<Vec<(&'static str, Dataset)>> {
+/// The numbered variables that a layer has, by its configuration.
+fn present(class: &str, layer: &Layer) -> Vec<&'static str> {
+    let has = |key: &str| layer.config.get(key).and_then(serde_json::Value::as_bool).unwrap_or(true);
+    let is_there = |name: &&&str| match **name {
+        "gamma" => has("scale"),
+        "beta" => has("center"),
+        _ => true,
+    };
+    numbered(class).unwrap_or_default().iter().filter(is_there).copied().collect()
+}
+
+fn variables(group: &Group, names: &[&'static str], layer: &str) -> Result<Vec<(&'static str, Dataset)>> {
     let stored = group.group("vars").with_context(|| format!("layer `{layer}`"))?;
     let mut datasets = stored.datasets().with_context(|| format!("layer `{layer}`"))?;
     datasets.sort_by_key(|dataset| dataset.name().parse::<u64>().unwrap_or(u64::MAX));
-    let names = numbered(class).unwrap_or_default();
-    let whole = class != "batch_normalization" || datasets.len() == names.len();
-    if datasets.len() > names.len() || !whole {
+    // Only a bias, the last variable, may be left out; which of a batch norm's is, their numbers do not say.
+    let is_whole = !names.contains(&"moving_mean") || datasets.len() == names.len();
+    if datasets.len() > names.len() || !is_whole {
         bail!("layer `{layer}` has {} variables, expected {}: {}", datasets.len(), names.len(), names.join(", "));
     }
     Ok(names.iter().copied().zip(datasets).collect())

@@ -1,7 +1,9 @@
 """Makes keras.zip and pytorch.zip: Xceptions as Keras 3, tf.keras 2, Keras 1 and PyTorch save them.
 
     python make.py keras      (Keras 3 on any backend, h5py)
+    python make.py heads      (the same; heads.zip and heads.json)
     python make.py pytorch    (PyTorch, timm; a process of its own, the two libraries clash)
+    python make.py modules    (the same, and pretrainedmodels 0.7.4; modules.zip)
 
 Every file is written by the library's own saving code from a model whose weights follow a formula,
 so that 84 MB compress to a few KB; tests/weights/ checks each value against the formula. HDF5
@@ -19,7 +21,7 @@ import zipfile
 
 import numpy as np
 
-if sys.argv[1:] == ["keras"]:
+if sys.argv[1:] in (["keras"], ["heads"]):
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import h5py
     import keras
@@ -312,6 +314,93 @@ def make_keras():
     small.save(path("small.h5"))
 
 
+HEADS = {
+    "max": lambda: [layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")],
+    "norms": lambda: [
+        layers.GlobalAveragePooling2D(),
+        layers.BatchNormalization(),
+        layers.Dropout(0.2),
+        layers.Dense(8),
+        layers.BatchNormalization(epsilon=0.01),
+        layers.Activation("relu"),
+        layers.Dropout(0.5),
+        layers.Dense(4, activation="relu"),
+        layers.BatchNormalization(scale=False),
+        layers.Dense(3, activation="softmax"),
+    ],
+    "norm_on_map": lambda: [
+        layers.BatchNormalization(),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3, activation="softmax"),
+    ],
+    "flatten": lambda: [layers.Flatten(), layers.Dense(3, activation="softmax")],
+    "norms_and_flatten": lambda: [
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        layers.BatchNormalization(center=False),
+        layers.Dense(4, activation="relu"),
+        layers.Dense(3, activation="softmax"),
+    ],
+}
+
+
+def make_heads():
+    """Heads on an Xception of 71 pixels, and what Keras answers for one feature map of [3, 3, 2048]."""
+    raw, number = path("raw"), 0
+    maps = np.abs(formula((1, 3, 3, 2048), 5)) * (1 + np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1) / 9)
+    answers = {}
+    for name, make in HEADS.items():
+        keras.backend.clear_session()
+        base = fill(xception(weights=None, include_top=False, input_shape=(71, 71, 3)))
+        head = keras.Sequential([keras.Input((3, 3, 2048))] + make())
+        for layer in head.layers:
+            values = []
+            for weight in layer.weights:
+                number += 7
+                value = formula(weight.shape, number, is_variance(weight))
+                last = weight.path.rsplit("/")[-1]
+                # Some factors are negative, some variances small.
+                factor = {"gamma": 2, "moving_variance": 1.5, "kernel": 3}.get(last, 1)
+                if last == "kernel" and weight.shape[0] >= 2048:
+                    factor = 1024 / weight.shape[0]
+                values.append(factor * value)
+            layer.set_weights(values)
+        inputs = x = keras.Input((71, 71, 3))
+        for layer in [base] + head.layers:
+            x = layer(x)
+        model = keras.Model(inputs, x)
+        model.save(raw + ".keras")
+        rewrite_keras(raw + ".keras", path(f"{name}.keras"), method=zipfile.ZIP_DEFLATED)
+        if name in ("max", "flatten"):
+            model.save_weights(raw + ".weights.h5")
+            rewrite(raw + ".weights.h5", path(f"{name}.weights.h5"))
+        if name in ("max", "flatten", "norms_and_flatten"):
+            weights_only(model, raw + ".h5")
+            rewrite(raw + ".h5", path(f"{name}.h5"))
+        answers[name] = head.predict(maps, verbose=0)[0].tolist()
+    # Layers of other names: one with a name that says nothing, one with a default name, two of one shape.
+    for name, others in {
+        "renamed": {"block5_sepconv3": "my_convolution"},
+        "renamed_norm": {"block2_sepconv2_bn": "batch_normalization_77"},
+        "renamed_two": {"block7_sepconv1": "second", "block7_sepconv2": "first"},
+    }.items():
+        keras.backend.clear_session()
+        base = xception(weights=None, include_top=False, input_shape=(71, 71, 3), pooling="avg")
+        model = keras.models.clone_model(
+            base,
+            clone_function=lambda layer: layer.__class__.from_config(
+                layer.get_config() | {"name": others.get(layer.name, layer.name)}
+            ),
+        )
+        # The formula goes by the table's names.
+        fill(base)
+        model.set_weights(base.get_weights())
+        model.save(raw + ".keras")
+        rewrite_keras(raw + ".keras", path(f"{name}.keras"), method=zipfile.ZIP_DEFLATED)
+    with open(os.path.join(HERE, "heads.json"), "w") as file:
+        json.dump(answers, file, indent=1)
+
+
 def torch_formula(storage, shape, number):
     """A slice of one long storage: a view, as checkpoints of tied weights hold them."""
     count = int(np.prod(shape))
@@ -346,6 +435,26 @@ def make_torch():
     torch.save(views | {"attention.weight": torch.zeros(3)}, path("extra.pth"))
 
 
+def make_modules():
+    """Whole models of timm and of pretrainedmodels, as both formats of torch.save pickle them."""
+    import pretrainedmodels
+
+    storage = torch.from_numpy(((7 * np.arange(2048 * 2048) % 13 - 6) / 64).astype(np.float32))
+    new = timm.create_model("legacy_xception", pretrained=False, num_classes=5)
+    old = pretrainedmodels.xception(pretrained=None)
+    old.last_linear = torch.nn.Linear(2048, 5)
+    names = sorted(name for name in new.state_dict() if not name.endswith("num_batches_tracked"))
+    numbers = {name: number for number, name in enumerate(names)}
+    for name, model in [("module.pth", new), ("module_old.pth", old)]:
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        for key, tensor in tensors.items():
+            number = numbers.get(key.replace("last_linear.", "fc."))
+            if number is not None:
+                values = torch_formula(storage, tuple(tensor.shape), number)
+                tensor.data = values.abs() if key.endswith("running_var") else values
+        torch.save(model, path(name), _use_new_zipfile_serialization=name == "module.pth")
+
+
 def pack(archive, names):
     """Zips each file twice: the deflated form of periodic data is periodic again."""
     with zipfile.ZipFile(os.path.join(HERE, archive), "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
@@ -356,9 +465,19 @@ def pack(archive, names):
             file.writestr(zipfile.ZipInfo(name), memory.getvalue(), zipfile.ZIP_DEFLATED, 9)
 
 
+def made(ending):
+    return sorted(name for name in os.listdir(OUT) if name.endswith(ending) and not name.startswith("raw"))
+
+
 if sys.argv[1:] == ["keras"]:
     make_keras()
-    pack("keras.zip", sorted(n for n in os.listdir(OUT) if n.endswith((".h5", ".keras")) and not n.startswith("raw")))
+    pack("keras.zip", made((".h5", ".keras")))
+elif sys.argv[1:] == ["heads"]:
+    make_heads()
+    pack("heads.zip", made((".h5", ".keras")))
+elif sys.argv[1:] == ["modules"]:
+    make_modules()
+    pack("modules.zip", made(".pth"))
 else:
     make_torch()
-    pack("pytorch.zip", sorted(n for n in os.listdir(OUT) if n.endswith(".pth")))
+    pack("pytorch.zip", made(".pth"))
