@@ -81,7 +81,7 @@ struct Timing {
 impl Bench {
     pub fn run(self, context: &Context) -> Result<Status> {
         let source: Source = self.model.parse()?;
-        let checkpoint = model::load(&source, context, None)?;
+        let checkpoint = model::load_backbone(&source, context, None, Some(self.size))?;
         if let Some(unfreeze) = self.train {
             let settings = train::settings(unfreeze, self.batch_norm, self.batch_size.into());
             settings.check().map_err(WrongUsage::from)?;

@@ -39,9 +39,8 @@ pub struct Convert {
     /// Filter that pictures were resized with for training [default: bicubic]
     #[arg(long)]
     interpolation: Option<Interpolation>,
-    /// Side of the network's input in pixels [default: the file's own, or 299]
-    #[arg(long, value_name = "PIXELS", value_parser = model::size_parser)]
-    size: Option<usize>,
+    #[command(flatten)]
+    given: model::GivenArguments,
     /// Where the weights come from, kept in the file for its readers
     #[arg(long, value_name = "TEXT")]
     origin: Option<String>,
@@ -61,7 +60,7 @@ impl Convert {
         output::refuse_unwritable(&self.output, existing)?;
         output::refuse_input(&self.output, [self.input.as_path()])?;
         ensure!(self.input.exists(), "{}: no such file", self.input.display());
-        let mut checkpoint = model::load(&Source::File(self.input.clone()), context, None)?;
+        let mut checkpoint = model::load(&Source::File(self.input.clone()), context, None, &self.given.given())?;
         if let Some(convention) = self.convention {
             checkpoint = checkpoint.with_convention(convention);
         }
@@ -85,8 +84,6 @@ impl Convert {
     fn describe(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let metadata = &mut checkpoint.metadata;
         metadata.preprocessing.interpolation = self.interpolation.unwrap_or(metadata.preprocessing.interpolation);
-        let size = self.size.unwrap_or(metadata.preprocessing.size);
-        metadata.preprocessing = metadata.preprocessing.with_size(size);
         if let Some(origin) = &self.origin {
             metadata.history.insert("origin".to_owned(), origin.clone().into());
         }

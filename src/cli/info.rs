@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Context, Status, model};
+use super::{Context, Status, WrongUsage, model};
 use crate::architecture::{self, FEATURES, IMAGENET_CLASSES, INPUT_SIZE, Operation, TensorSpec};
 use crate::terminal::{self, align_right, percent, table, thousands};
 use crate::weights::{Checkpoint, Source, ood};
@@ -15,9 +15,8 @@ pub struct Info {
     /// bundled, cats-vs-dogs, imagenet, a file, or OWNER/REPO[@REVISION]; without one, the network
     /// with ImageNet's 1,000 classes
     model: Option<String>,
-    /// Side of the network's input in pixels
-    #[arg(long, value_name = "PIXELS", value_parser = model::size_parser, default_value_t = INPUT_SIZE, conflicts_with = "model")]
-    size: usize,
+    #[command(flatten)]
+    given: model::GivenArguments,
 }
 
 /// A line of the table.
@@ -37,10 +36,14 @@ impl Info {
     pub fn run(self, context: &Context) -> Result<Status> {
         if let Some(model) = &self.model {
             let source: Source = model.parse()?;
-            describe(&model::load(&source, context, None)?)?;
+            describe(&model::load(&source, context, None, &self.given.given())?)?;
             return Ok(Status::Done);
         }
-        let layers = layers(self.size);
+        let given = self.given.given();
+        if given.pool.is_some() || !given.activations.is_empty() {
+            return Err(WrongUsage("--pool and --activation are of a model's head; name the model".into()).into());
+        }
+        let layers = layers(given.size.unwrap_or(INPUT_SIZE));
         let mut lines = table(["layer", "", "output", "parameters", "multiply-adds"]);
         align_right(&mut lines, 2..5);
         for layer in &layers {
@@ -158,6 +161,7 @@ fn describe(checkpoint: &Checkpoint) -> Result<()> {
             Some(format!("{name} {}→{}", shape.get(1)?, shape.first()?))
         });
         line("model", head.name.clone());
+        line("pooling", head.pool.to_string());
         line("head", layers.collect::<Vec<_>>().join(", "));
         const SHOWN: usize = 10;
         let mut classes = head.class_names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");

@@ -15,24 +15,99 @@ use crate::features::Pipeline;
 use crate::image::{Interpolation, Preprocessing, Resize};
 use crate::network::FeatureExtractor;
 use crate::weights::hub::Unavailable;
-use crate::weights::{BUNDLED, Checkpoint, Pool, Source};
+use crate::weights::{Activation, BUNDLED, Checkpoint, Given, Pool, Source};
 
 /// The backbone unless another is asked for.
 const BASE: &str = "bundled";
 /// The bundled classifier that answers when ImageNet's weights can't be had.
 const FALLBACK: &str = "cats-vs-dogs";
 
-/// Loads `source` with a progress bar for a download.
-pub fn load(source: &Source, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
+/// Loads `source` with a progress bar for a download, and with what the user says of the weights; a note says what is
+/// assumed beyond that.
+pub fn load(source: &Source, context: &Context, convention: Option<Convention>, given: &Given) -> Result<Checkpoint> {
+    let checkpoint = fetch(source, context, given)?;
+    if let Err(error) = checkpoint.check_head_inputs() {
+        bail!("{}: {error}; set --size or --pool", checkpoint.origin);
+    }
+    Ok(finished(checkpoint, context, convention))
+}
+
+/// [`load`] for weights whose head, if they have one, is not used: what is not said of it does not matter.
+pub fn load_backbone(
+    source: &Source,
+    context: &Context,
+    convention: Option<Convention>,
+    size: Option<usize>,
+) -> Result<Checkpoint> {
+    let given = Given { size, pool: Some(Pool::Avg), activations: vec![Activation::Relu] };
+    let mut checkpoint = fetch(source, context, &given)?;
+    checkpoint.assumed.activations = false;
+    Ok(finished(checkpoint, context, convention))
+}
+
+fn fetch(source: &Source, context: &Context, given: &Given) -> Result<Checkpoint> {
     let bar = context.terminal.download(&source.to_string());
-    let mut checkpoint = source.load(&context.hub, &progress(&bar))?;
+    let checkpoint = source.load_given(&context.hub, &progress(&bar), given)?;
     bar.finish_and_clear();
     tracing::debug!("weights: {}", checkpoint.origin);
+    Ok(checkpoint)
+}
+
+fn finished(mut checkpoint: Checkpoint, context: &Context, convention: Option<Convention>) -> Checkpoint {
+    checkpoint.notes.extend(assumptions(&checkpoint));
     say_notes(&mut checkpoint, context);
-    Ok(match convention {
+    match convention {
         Some(convention) => checkpoint.with_convention(convention),
         None => checkpoint,
-    })
+    }
+}
+
+/// One line on what the weights do not say of themselves and is assumed.
+fn assumptions(checkpoint: &Checkpoint) -> Option<String> {
+    let Checkpoint { assumed, metadata, tensors, origin, .. } = checkpoint;
+    let (mut missing, mut values, mut options) = (Vec::new(), Vec::new(), Vec::new());
+    let mut add = |what: &'static str, value: String, option: &'static str| {
+        (missing.push(what), values.push(value), options.push(option));
+    };
+    if assumed.size {
+        let size = metadata.preprocessing.size;
+        add("input size", format!("{size}×{size} pixels"), "--size");
+    }
+    if let Some(head) = metadata.head.as_ref().filter(|_| assumed.pool) {
+        add("pooling", format!("pooling `{}`", head.pool), "--pool");
+    }
+    if assumed.activations {
+        let is_single = tensors.get("fc.bias").is_some_and(|bias| bias.data.len() == 1);
+        let output = if is_single { "sigmoid" } else { "softmax" };
+        let hidden = if tensors.contains_key("head.0.weight") { "relu and " } else { "" };
+        add("activations", format!("{hidden}{output}"), "--activation");
+    }
+    let missing = match missing.as_slice() {
+        [] => return None,
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    };
+    Some(format!("{origin}: does not say its {missing}; assuming {} (else {})", values.join(", "), options.join(", ")))
+}
+
+/// What a user may say of a model that does not say it, or says it wrongly.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GivenArguments {
+    /// Side of the network's input in pixels, at least 71 [default: as the weights were trained, 299]
+    #[arg(long, value_name = "PIXELS", value_parser = size_parser)]
+    size: Option<usize>,
+    /// How the last feature map becomes what the head takes; none flattens it [default: as the weights were trained, avg]
+    #[arg(long)]
+    pool: Option<Pool>,
+    /// Activations of a head whose file does not say them, with commas between
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    activation: Vec<Activation>,
+}
+
+impl GivenArguments {
+    pub fn given(&self) -> Given {
+        Given { size: self.size, pool: self.pool, activations: self.activation.clone() }
+    }
 }
 
 /// Says once what the user should know of how the weights were read.
@@ -67,6 +142,8 @@ pub struct ClassifierArguments {
     /// [default: the one that the file names]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
+    #[command(flatten)]
+    given: GivenArguments,
 }
 
 impl ClassifierArguments {
@@ -88,7 +165,7 @@ impl ClassifierArguments {
     /// What the classifier is made of.
     pub fn open_parts(&self, context: &Context) -> Result<Parts> {
         let base = self.base.as_deref().map(str::parse::<Source>).transpose().context("--base")?;
-        let mut checkpoint = load_classifier(&self.model, context, self.convention)?;
+        let mut checkpoint = load_classifier(&self.model, context, self.convention, &self.given.given())?;
         if let (false, Some(head)) = (self.class_names.is_empty(), &mut checkpoint.metadata.head) {
             head.name_classes(&self.class_names).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
         }
@@ -113,19 +190,24 @@ impl ClassifierArguments {
 
 /// The classifier that `model` names; `auto` is ImageNet's where its weights can be had, otherwise
 /// the bundled one, with a note that says so.
-fn load_classifier(model: &str, context: &Context, convention: Option<Convention>) -> Result<Checkpoint> {
+fn load_classifier(
+    model: &str,
+    context: &Context,
+    convention: Option<Convention>,
+    given: &Given,
+) -> Result<Checkpoint> {
     // A variable that a script has cleared counts as unset.
     if !["auto", ""].contains(&model) {
-        return load(&model.parse()?, context, convention);
+        return load(&model.parse()?, context, convention, given);
     }
     let imagenet = Source::imagenet()?;
     let fallback: Option<Source> = BUNDLED.iter().find(|b| b.name == FALLBACK).map(|b| Source::Bundled(b.name));
-    match (load(&imagenet, context, convention), fallback) {
+    match (load(&imagenet, context, convention, given), fallback) {
         (Err(error), Some(fallback)) if error.is::<Unavailable>() => {
             context.terminal.note(format_args!(
                 "answered by the bundled classifier `{fallback}`, not by ImageNet's 1,000 classes: {error}"
             ));
-            load(&fallback, context, convention)
+            load(&fallback, context, convention, given)
         }
         (result, _) => result,
     }
@@ -256,10 +338,9 @@ impl PipelineArguments {
     /// Loads the backbone; returns it with what identifies its features and what computes them.
     pub fn open(&self, context: &Context) -> Result<(Checkpoint, Pipeline, FeatureExtractor)> {
         let source: Source = self.model.as_deref().unwrap_or(BASE).parse()?;
-        let backbone = match &self.named_by {
-            Some(file) => load(&source, &context.named_by(file), self.convention)?,
-            None => load(&source, context, self.convention)?,
-        };
+        let size = self.size.or(self.preprocessing.map(|preprocessing| preprocessing.size));
+        let named_by_file = self.named_by.as_ref().map(|file| context.named_by(file));
+        let backbone = load_backbone(&source, named_by_file.as_ref().unwrap_or(context), self.convention, size)?;
         ensure!(backbone.has_backbone(), "{source}: holds a head alone, no backbone to compute features with");
         let pool = self.pool.unwrap_or(Pool::Avg);
         let mut preprocessing = self.preprocessing.unwrap_or(backbone.metadata.preprocessing);

@@ -243,7 +243,8 @@ pub fn backbone(data: &Path, pipeline: &Pipeline, is_needed: bool, context: &Con
     if !is_needed && !source.is_local(&context.hub) {
         return Ok(None);
     }
-    let backbone = model::load(&source, &context.named_by(data), Some(pipeline.convention))?;
+    let (size, context) = (Some(pipeline.preprocessing.size), context.named_by(data));
+    let backbone = model::load_backbone(&source, &context, Some(pipeline.convention), size)?;
     let found = backbone.backbone_digest();
     ensure!(
         found == pipeline.backbone,

@@ -39,6 +39,8 @@ pub struct Verify {
     /// bundled, cats-vs-dogs, imagenet, a file, or OWNER/REPO[@REVISION] on the hub
     #[arg(default_value = "bundled")]
     model: String,
+    #[command(flatten)]
+    given: model::GivenArguments,
     /// Activations to compare with: a safetensors file with `input` and stages by Keras' names, or
     /// with `pixels` and `features_keras` or `features_timm`
     #[arg(long, value_name = "FILE")]
@@ -106,7 +108,7 @@ impl Which {
 impl Verify {
     fn run(self, context: &Context) -> Result<Status> {
         let source: Source = self.model.parse()?;
-        let checkpoint = model::load(&source, context, self.convention)?;
+        let checkpoint = model::load(&source, context, self.convention, &self.given.given())?;
         let mut holds = self.check_digest(&checkpoint)?;
         if let Some(path) = &self.reference {
             let reference = Reference::read(path)?;

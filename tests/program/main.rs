@@ -26,6 +26,7 @@ mod signals;
 mod similar;
 mod tta;
 mod weights_files;
+mod weights_names;
 
 mod support {
     pub mod hub_server;
