@@ -39,8 +39,10 @@ pub struct Evaluation {
     /// Mean distance between the likeliest class's probability and the share of right answers, over `reliability`.
     pub expected_calibration_error: f64,
     pub reliability: Vec<ReliabilityBin>,
-    /// Plain mean over the classes that have pictures; its recall is the balanced accuracy.
-    /// scikit-learn's covers a class that was only ever predicted, too.
+    /// Mean recall of the classes that have pictures.
+    pub balanced_accuracy: f64,
+    /// Plain mean over the classes that have pictures or were predicted, as scikit-learn's
+    /// `precision_recall_fscore_support(average="macro", zero_division=0)`.
     pub macro_average: Scores,
     pub class_names: Vec<String>,
     pub classes: Vec<ClassScores>,
@@ -67,6 +69,15 @@ pub struct ClassScores {
     pub scores: Scores,
     /// Pictures of the class.
     pub support: usize,
+    /// Pictures that were taken for it.
+    pub predicted: usize,
+}
+
+impl ClassScores {
+    /// Whether the class is in the macro averages: some picture is of it or was taken for it.
+    pub fn is_in_average(&self) -> bool {
+        self.support > 0 || self.predicted > 0
+    }
 }
 
 /// A wrong prediction.
@@ -146,6 +157,7 @@ impl Evaluation {
             log_loss: answers.iter().map(|answer| answer.log_loss()).sum::<f64>() / pictures as f64,
             expected_calibration_error: calibration::expected_calibration_error(&reliability),
             reliability,
+            balanced_accuracy: mean(&scores, |class| class.support > 0, |scores| scores.recall),
             macro_average: macro_average(&scores),
             class_names: class_names.to_vec(),
             classes: scores,
@@ -181,15 +193,20 @@ fn class_scores(class_names: &[String], confusion_matrix: &[Vec<usize>]) -> Vec<
             recall: ratio(hits, support),
             f1: ratio(2 * hits, predicted[class] + support),
         };
-        ClassScores { label: class_names[class].clone(), scores, support }
+        ClassScores { label: class_names[class].clone(), scores, support, predicted: predicted[class] }
     };
     (0..class_names.len()).map(scores).collect()
 }
 
 fn macro_average(classes: &[ClassScores]) -> Scores {
-    let present: Vec<Scores> = classes.iter().filter(|class| class.support > 0).map(|class| class.scores).collect();
-    let mean = |of: fn(&Scores) -> f64| present.iter().map(of).sum::<f64>() / present.len() as f64;
+    let mean = |of| mean(classes, ClassScores::is_in_average, of);
     Scores { precision: mean(|s| s.precision), recall: mean(|s| s.recall), f1: mean(|s| s.f1) }
+}
+
+/// Mean of a figure over the classes that count.
+fn mean(classes: &[ClassScores], counts: fn(&ClassScores) -> bool, of: fn(&Scores) -> f64) -> f64 {
+    let figures: Vec<f64> = classes.iter().filter(|class| counts(class)).map(|class| of(&class.scores)).collect();
+    figures.iter().sum::<f64>() / figures.len() as f64
 }
 
 fn worst_mistakes(class_names: &[String], answers: &[&Answer], count: usize) -> Vec<Mistake> {

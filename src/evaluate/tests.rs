@@ -61,12 +61,56 @@ fn every_figure_is_scikit_learns() {
     assert_eq!(found.confusion_matrix, expected);
 }
 
+/// Classes, truths, predictions; the macro averages of precision, recall and F1, and the balanced accuracy.
+type Averages = (usize, &'static [usize], &'static [usize], [f64; 3], f64);
+
+/// Drawn at random, so that some classes have no pictures and some only predictions.
+const AVERAGES: [Averages; 6] = [
+    (2, &[0, 0, 0, 0], &[0, 1, 0, 1], [0.5, 0.25, 1.0 / 3.0], 0.5),
+    (
+        3,
+        &[2, 2, 0, 2, 1, 1, 1],
+        &[2, 2, 0, 2, 1, 0, 2],
+        [0.75, 0.7777777777777777, 0.6746031746031745],
+        0.7777777777777777,
+    ),
+    (
+        4,
+        &[0, 3, 3, 3, 0, 1, 2, 1, 2],
+        &[0, 3, 3, 1, 0, 3, 2, 1, 0],
+        [0.7083333333333333, 0.6666666666666666, 0.6583333333333333],
+        0.6666666666666666,
+    ),
+    (6, &[0, 3, 2, 2, 5, 1, 3, 1], &[0, 3, 2, 3, 5, 3, 3, 1], [0.9, 0.8, 0.7999999999999999], 0.8),
+    (
+        8,
+        &[6, 0, 2, 7, 6, 0, 6, 6, 3, 2],
+        &[2, 0, 5, 0, 6, 5, 6, 5, 3, 2],
+        [0.5, 0.4166666666666667, 0.4444444444444444],
+        0.5,
+    ),
+    (10, &[3, 7, 0, 1, 1, 3], &[6, 7, 3, 8, 1, 1], [0.25, 0.25, 0.25], 0.375),
+];
+
 #[test]
-fn macro_averages_are_over_the_classes_that_have_pictures() {
-    // `precision_recall_fscore_support(average="macro", zero_division=0)` with the labels 0 to 4,
-    // and `balanced_accuracy_score`.
-    let Scores { precision, recall, f1 } = evaluation(0).macro_average;
-    assert_close([precision, recall, f1], [0.5666666666666667, 0.5666666666666667, 0.540952380952381], 1e-15);
+fn macro_averages_are_over_the_classes_that_have_pictures_or_were_predicted() {
+    // `precision_recall_fscore_support(average="macro", zero_division=0)` and `balanced_accuracy_score`.
+    for (classes, truths, predictions, expected, balanced_accuracy) in AVERAGES {
+        let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+        let answer = |(&truth, &prediction): (&usize, &usize)| {
+            let probabilities = (0..classes).map(|class| if class == prediction { 1.0 } else { 0.0 }).collect();
+            Answer { path: String::new(), truth, probabilities }
+        };
+        let answers: Vec<Answer> = truths.iter().zip(predictions).map(answer).collect();
+        let found = Evaluation::new(&names, &answers, 0).unwrap();
+        let Scores { precision, recall, f1 } = found.macro_average;
+        assert_close([precision, recall, f1], expected, 1e-15);
+        assert_close([found.balanced_accuracy], [balanced_accuracy], 1e-15);
+    }
+    let found = evaluation(0);
+    let Scores { precision, recall, f1 } = found.macro_average;
+    assert_close([precision, recall, f1], [0.47222222222222215, 0.47222222222222215, 0.4507936507936508], 1e-15);
+    assert_close([found.balanced_accuracy], [0.5666666666666667], 1e-15);
 }
 
 #[test]

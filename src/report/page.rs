@@ -6,7 +6,7 @@ use super::{Report, audit, figures};
 use crate::classifier::Views;
 use crate::evaluate::{Answer, Evaluation, Mistake, Rejection};
 use crate::plot::Matrix;
-use crate::terminal::{percent, thousands};
+use crate::terminal::{counted, percent, thousands};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -67,8 +67,8 @@ fn headline(evaluation: &Evaluation) -> Markup {
     let guessing = (evaluation.classes.len() as f64).ln();
     let mut cards = vec![
         ("accuracy", percent(evaluation.accuracy), format!("{right}; {low} to {high} % with 95 % confidence")),
-        ("balanced accuracy", percent(evaluation.macro_average.recall), "mean of the classes' recalls".to_owned()),
-        ("macro F1", percent(evaluation.macro_average.f1), "mean of the classes".to_owned()),
+        ("balanced accuracy", percent(evaluation.balanced_accuracy), "mean recall of the classes".to_owned()),
+        ("macro F1", percent(evaluation.macro_average.f1), averaged(evaluation)),
         ("log loss", format!("{:.4}", evaluation.log_loss), format!("nats; {guessing:.4} is no better than a guess")),
         (
             "calibration error",
@@ -80,6 +80,11 @@ fn headline(evaluation: &Evaluation) -> Markup {
         cards.insert(1, ("top-5 accuracy", percent(top_5), "the class is among the five likeliest".to_owned()));
     }
     self::cards(cards.into_iter())
+}
+
+fn averaged(evaluation: &Evaluation) -> String {
+    let count = evaluation.classes.iter().filter(|class| class.is_in_average()).count();
+    format!("mean of the {} with pictures or predictions", counted(count, "class", "classes"))
 }
 
 /// Figures, each with its name and a remark.

@@ -25,6 +25,7 @@ pub fn write(report: &Report, file: &mut dyn Write) -> Result<()> {
     headline(evaluation, file)?;
     let is_long = evaluation.classes.len() > MOST_CLASSES;
     section(file, if is_long { "the classes with the lowest F1" } else { "" }, class_table(evaluation))?;
+    write_left_out(evaluation, file)?;
     if is_long {
         section(file, "the most frequent confusions", confusions(evaluation))?;
     } else {
@@ -62,6 +63,20 @@ fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {
     Ok(line("calibration", format!("{:.4}", evaluation.expected_calibration_error), remark)?)
 }
 
+/// What the macro averages are of, where that is not every class.
+fn write_left_out(evaluation: &Evaluation, file: &mut dyn Write) -> std::io::Result<()> {
+    let (counted, all) = (evaluation.classes.iter().filter(|class| class.is_in_average()), evaluation.classes.len());
+    match counted.count() {
+        counted if counted == all => Ok(()),
+        counted => writeln!(
+            file,
+            " macro average: of the {} of {} classes that have pictures or predictions",
+            thousands(counted),
+            thousands(all)
+        ),
+    }
+}
+
 fn write_rejection(rejection: &Rejection, file: &mut dyn Write) -> Result<()> {
     let mut lines = table(["classify --keep-known", "distance", "known accepted", "unknown rejected"]);
     align_right(&mut lines, 0..4);
@@ -86,7 +101,7 @@ fn class_table(evaluation: &Evaluation) -> Table {
     align_right(&mut lines, 1..5);
     let mut classes: Vec<&ClassScores> = evaluation.classes.iter().collect();
     if classes.len() > MOST_CLASSES {
-        classes.retain(|class| class.support > 0);
+        classes.retain(|class| class.is_in_average());
         classes.sort_by(|a, b| a.scores.f1.total_cmp(&b.scores.f1));
         classes.truncate(MOST_CLASSES);
     }
@@ -95,10 +110,10 @@ fn class_table(evaluation: &Evaluation) -> Table {
     };
     for class in classes {
         let name = printable(&class.label);
-        lines.add_row(match class.support {
+        lines.add_row(match class.is_in_average() {
+            true => row(name, class.scores, class.support),
             // Zeros would look like a judgement.
-            0 => [&name, "–", "–", "–", "0"].map(str::to_owned),
-            support => row(name, class.scores, support),
+            false => [&name, "–", "–", "–", "0"].map(str::to_owned),
         });
     }
     lines.add_row(row("macro average".to_owned(), evaluation.macro_average, evaluation.pictures));
