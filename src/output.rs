@@ -14,6 +14,8 @@ pub use rows::write_rows;
 use temporary::Temporary;
 pub use temporary::{TEMPORARY, settle_all};
 
+use crate::terminal::Stdout;
+
 /// What becomes of a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -139,8 +141,8 @@ pub fn write_results(
     match path {
         Some(path) => write_atomically_with(path, existing, write),
         None => {
-            let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-            unless_closed(write(&mut stdout).and_then(|()| Ok(stdout.flush()?))).context("stdout")
+            let mut stdout = std::io::BufWriter::new(Stdout::lock());
+            unless_closed(write(&mut stdout).and_then(|()| Ok(stdout.flush()?)))
         }
     }
 }

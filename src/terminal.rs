@@ -2,7 +2,7 @@
 //!
 //! Results go to stdout, everything else to stderr; a bar is drawn only where stderr is a terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, StdoutLock, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Row, Table};
@@ -79,7 +79,30 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
 /// # Errors
 /// If stdout cannot be written, a closed pipe among others.
 pub fn result(line: impl std::fmt::Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout(), "{line}")
+    writeln!(Stdout::lock(), "{line}")
+}
+
+/// The results' stream, whose errors say its name.
+pub struct Stdout(StdoutLock<'static>);
+
+impl Stdout {
+    pub fn lock() -> Self {
+        Self(std::io::stdout().lock())
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
+fn of_stdout(error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("stdout cannot be written: {error}"))
 }
 
 /// A table without lines, fit for a terminal and for a pipe.

@@ -15,7 +15,7 @@ use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
-use crate::terminal;
+use crate::terminal::{self, Stdout};
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ impl Classify {
         let classify =
             |file: &mut dyn Write| self.classify(&inputs, &classifier, Results::new(format, limit, file), context);
         let unreadable = match &self.output {
-            None => classify(&mut std::io::stdout().lock())?,
+            None => classify(&mut Stdout::lock())?,
             Some(output) => output::write_rows(output, existing, classify)?,
         };
         Ok(if unreadable > 0 { Status::SomeUnreadable } else { Status::Done })

@@ -222,5 +222,5 @@ fn print(line: &Line) -> Result<()> {
     } else {
         terminal::result(serde_json::to_string(line)?)?;
     }
-    Ok(std::io::stdout().flush()?)
+    Ok(terminal::Stdout::lock().flush()?)
 }

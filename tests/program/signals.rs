@@ -215,3 +215,32 @@ fn a_disk_that_is_full_keeps_the_rows_before_and_names_the_file() {
     let kept = format!("results of the first {rows} of {PICTURES} pictures are in out/rows.jsonl");
     ran.assert_failed(1, &[&kept, "out/rows.jsonl: cannot be written", "File too large"]);
 }
+
+/// Every write to this device fails as on a full disk.
+const FULL: &str = "/dev/full";
+
+#[test]
+fn a_full_disk_behind_stdout_is_named() {
+    let desk = Desk::new();
+    add_crops(&desk, "kitten.jpg", "data/cat", 3);
+    add_crops(&desk, "beagle.jpg", "data/dog", 3);
+    desk.run(&["extract-features", "data", "-o", "f.safetensors"]).assert_done();
+    let classify = ["classify", "-q", "data", "-m", "cats-vs-dogs", "-f"];
+    let commands: [&[&str]; 9] = [
+        &[&classify[..], &["jsonl"]].concat(),
+        &[&classify[..], &["csv"]].concat(),
+        &[&classify[..], &["table"]].concat(),
+        &["evaluate", "-q", "data", "-m", "cats-vs-dogs"],
+        &["audit", "-q", "f.safetensors"],
+        &["similar", "-q", "data", "--in", "f.safetensors"],
+        &["extract-features", "-q", "data", "-o", "f.safetensors"],
+        &["info"],
+        &["weights", "list"],
+    ];
+    for command in commands {
+        let full = std::fs::File::create(FULL).unwrap();
+        let ran = Ran::of(desk.command(command).stdout(full).output().unwrap());
+        assert_eq!(ran.status, Some(1), "{command:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("stdout") && ran.stderr.contains("No space left"), "{command:?}: {}", ran.stderr);
+    }
+}

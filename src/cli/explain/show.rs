@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::image::{self, Interpolation, Picture};
+use crate::terminal::Stdout;
 
 /// Of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -46,7 +47,7 @@ pub fn show(picture: &Picture) -> Result<()> {
         Protocol::Iterm => iterm(&image::png(picture)?, width),
         Protocol::Blocks(colors) => blocks(&image::resize(picture, width, height, Interpolation::Bicubic), colors),
     };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = Stdout::lock();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
 }
