@@ -12,7 +12,7 @@
 //! [`network`], [`head`], [`rejection`], [`dataset`], [`similarity`] → [`engine`], [`xception`] → [`weights`] →
 //! [`image`], [`labels`] → [`op`] → [`kernel`] → [`architecture`], [`convention`]
 //!
-//! Beside them stand [`batches`], [`calibration`], [`interrupt`], [`output`], [`plot`] and [`terminal`],
+//! Beside them stand [`batches`], [`calibration`], [`interrupt`], [`output`], [`plot`], [`terminal`] and [`text`],
 //! which know no network.
 
 pub mod architecture;
@@ -41,6 +41,7 @@ pub mod rejection;
 pub mod report;
 pub mod similarity;
 pub mod terminal;
+pub mod text;
 pub mod train;
 pub mod weights;
 pub mod xception;

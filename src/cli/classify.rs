@@ -2,7 +2,7 @@
 
 mod results;
 
-use std::io::{BufRead, Write};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -10,17 +10,19 @@ use clap::{Args, ValueEnum};
 
 use self::results::Results;
 use super::model::{ClassifierArguments, KeepKnown, Tta};
-use super::{Context, Status, data};
+use super::{Context, Status, WrongUsage, data};
 use crate::classifier::{self, Classifier, Judgement};
 use crate::dataset::{self, Input};
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
 use crate::terminal::{self, Stdout};
+use crate::text;
 
 /// Say what is in pictures
 #[derive(Debug, Args)]
 pub struct Classify {
-    /// Pictures, folders (with all below them), or - for a list of paths on stdin
+    /// Pictures, folders (with all below them), or - for a list of paths on stdin, one on each line or with NUL between
+    /// them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -143,27 +145,16 @@ fn read_list(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            for line in std::io::stdin().lock().split(b'\n') {
-                let line = line.context("the list on stdin cannot be read")?;
-                if !line.is_empty() {
-                    all.push(path_of(line));
-                }
-            }
+            let mut list = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut list).context("the list on stdin cannot be read")?;
+            all.extend(text::paths(list).context("the list on stdin")?);
         } else {
             all.push(path.clone());
         }
     }
+    if all.is_empty() {
+        let text = "the list on stdin is empty; expected paths of pictures, one on each line or with NUL between them";
+        return Err(WrongUsage(text.to_owned()).into());
+    }
     Ok(all)
-}
-
-/// Paths are bytes, not always text.
-#[cfg(unix)]
-fn path_of(line: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    std::ffi::OsString::from_vec(line).into()
-}
-
-#[cfg(not(unix))]
-fn path_of(line: Vec<u8>) -> PathBuf {
-    String::from_utf8_lossy(&line).trim_end_matches('\r').into()
 }

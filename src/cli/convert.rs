@@ -27,9 +27,10 @@ pub struct Convert {
     /// Leave out the classifier
     #[arg(long, conflicts_with = "class_names")]
     no_head: bool,
-    /// Names of the classes in the order of the classifier's outputs, with commas between; imagenet for ImageNet's 1,000
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    class_names: Vec<String>,
+    /// Names of the classes in the order of the classifier's outputs: with commas between, or a text file with one on
+    /// each line; imagenet for ImageNet's 1,000
+    #[arg(long, value_name = "NAMES")]
+    class_names: Option<String>,
     /// What results call the model [default: the name of the output file]
     #[arg(long)]
     name: Option<String>,
@@ -88,13 +89,13 @@ impl Convert {
             metadata.history.insert("origin".to_owned(), origin.clone().into());
         }
         let Some(head) = &mut metadata.head else {
-            if !self.class_names.is_empty() {
+            if self.class_names.is_some() {
                 bail!("{}: has no classifier that --class-names could name", self.input.display());
             }
             return Ok(());
         };
-        if !self.class_names.is_empty() {
-            head.name_classes(&self.class_names).context("--class-names")?;
+        if let Some(names) = &self.class_names {
+            head.name_classes(&model::class_names(names)?).context("--class-names")?;
         }
         let stem = self.output.file_stem().context("a file without a name")?.to_string_lossy().into_owned();
         if self.name.is_some() || head.class_ids.is_none() {

@@ -14,8 +14,9 @@ use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::{Interpolation, Preprocessing, Resize};
 use crate::network::FeatureExtractor;
+use crate::text;
 use crate::weights::hub::Unavailable;
-use crate::weights::{Activation, BUNDLED, Checkpoint, Given, Pool, Source};
+use crate::weights::{Activation, BUNDLED, Checkpoint, Given, HeadMetadata, Pool, Source};
 
 /// The backbone unless another is asked for.
 const BASE: &str = "bundled";
@@ -134,10 +135,10 @@ pub struct ClassifierArguments {
     /// Numbers that the weights were trained with, where the file says something else
     #[arg(long, value_name = "CONVENTION")]
     convention: Option<Convention>,
-    /// Names for the classes of a model that has none, in the order of its outputs, with commas between; imagenet for
-    /// ImageNet's 1,000
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    class_names: Vec<String>,
+    /// Names for the classes of a model that has none, in the order of its outputs: with commas between, or a text file
+    /// with one on each line; imagenet for ImageNet's 1,000
+    #[arg(long, value_name = "NAMES")]
+    class_names: Option<String>,
     /// Backbone of a model file that holds a head alone: bundled, imagenet, a file, or OWNER/REPO[@REVISION] on the hub
     /// [default: the one that the file names]
     #[arg(long, value_name = "MODEL")]
@@ -166,8 +167,8 @@ impl ClassifierArguments {
     pub fn open_parts(&self, context: &Context) -> Result<Parts> {
         let base = self.base.as_deref().map(str::parse::<Source>).transpose().context("--base")?;
         let mut checkpoint = load_classifier(&self.model, context, self.convention, &self.given.given())?;
-        if let (false, Some(head)) = (self.class_names.is_empty(), &mut checkpoint.metadata.head) {
-            head.name_classes(&self.class_names).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
+        if let (Some(names), Some(head)) = (&self.class_names, &mut checkpoint.metadata.head) {
+            head.name_classes(&class_names(names)?).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
         }
         if base.is_some() && checkpoint.has_backbone() {
             let text = format!("--base: {} holds a backbone itself; leave the option out", checkpoint.origin);
@@ -186,6 +187,25 @@ impl ClassifierArguments {
         }
         Ok(parts)
     }
+}
+
+/// Names of classes as `--class-names` has them: a text file with one on each line, or the names themselves with commas
+/// between.
+pub fn class_names(given: &str) -> Result<Vec<String>> {
+    let file = Path::new(given);
+    if file.is_file() && given != HeadMetadata::IMAGENET {
+        return text::names(file).context("--class-names");
+    }
+    ensure!(
+        file.extension().is_none_or(|extension| extension != "txt"),
+        "--class-names {given}: no such file; check the path"
+    );
+    let names: Vec<String> = given.split(',').map(|name| name.trim().to_owned()).collect();
+    ensure!(
+        names.iter().all(|name| !name.is_empty()),
+        "--class-names {given}: a name is empty; expected names with a comma between two"
+    );
+    Ok(names)
 }
 
 /// The classifier that `model` names; `auto` is ImageNet's where its weights can be had, otherwise

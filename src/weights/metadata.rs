@@ -61,6 +61,9 @@ fn is_plain(temperature: &f64) -> bool {
 }
 
 impl HeadMetadata {
+    /// What a model of ImageNet's classes is called, and its classes together.
+    pub const IMAGENET: &str = "imagenet";
+
     /// Index of the class that has this name, or this WordNet id.
     pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
         let find = |names: &[String]| names.iter().position(|name| name == name_or_id);
@@ -151,10 +154,11 @@ impl HeadMetadata {
     /// # Errors
     /// If they are not as many as the classes, or two are alike.
     pub fn name_classes(&mut self, names: &[String]) -> Result<()> {
-        if names == [IMAGENET] {
+        if names == [Self::IMAGENET] {
             ensure!(
                 self.name_imagenet(),
-                "`{IMAGENET}` has 1,000 classes, the classifier has {}",
+                "`{}` has 1,000 classes, the classifier has {}",
+                Self::IMAGENET,
                 self.class_names.len()
             );
             return Ok(());
@@ -171,14 +175,11 @@ impl HeadMetadata {
     /// Names the classes as ImageNet's; says whether there are as many.
     pub(super) fn name_imagenet(&mut self) -> bool {
         let Some(labels) = labels::imagenet(self.class_names.len()) else { return false };
-        IMAGENET.clone_into(&mut self.name);
+        Self::IMAGENET.clone_into(&mut self.name);
         (self.class_names, self.class_ids) = (labels.names, Some(labels.ids));
         true
     }
 }
-
-/// What a model of ImageNet's classes is called, and its classes together.
-const IMAGENET: &str = "imagenet";
 
 /// The name of a class that has none.
 fn unnamed(class: usize) -> String {

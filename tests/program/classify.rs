@@ -127,6 +127,67 @@ fn a_list_of_paths_is_read_from_stdin() {
     assert_eq!(labels, ["dog", "cat"]);
 }
 
+/// Classifies a list that comes on stdin.
+fn classify_list(desk: &Desk, list: &[u8]) -> Ran {
+    let mut child = desk.command(&["classify", "-m", "cats-vs-dogs", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(list).unwrap();
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_list_is_read_however_the_system_stores_text() {
+    let desk = Desk::new();
+    desk.add_sample("kitten.jpg", "pool/cat 00.jpg");
+    desk.add_sample("beagle.jpg", "pool/dög00.jpg");
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let lists = [
+        b"pool/cat 00.jpg\r\npool/d\xc3\xb6g00.jpg\r\n".to_vec(),
+        b"pool/cat 00.jpg\0pool/d\xc3\xb6g00.jpg\0".to_vec(),
+        b"\xef\xbb\xbfpool/cat 00.jpg\npool/d\xc3\xb6g00.jpg".to_vec(),
+        utf16("\u{feff}pool/cat 00.jpg\r\npool/dög00.jpg\r\n"),
+        utf16("pool/cat 00.jpg\npool/dög00.jpg\n"),
+    ];
+    for list in lists {
+        let ran = classify_list(&desk, &list);
+        let lines = ran.assert_done().json_lines();
+        let found: Vec<_> = lines.iter().map(|l| [&l["path"], &l["predictions"][0]["label"]]).collect();
+        assert_eq!(
+            serde_json::json!(found),
+            serde_json::json!([["pool/cat 00.jpg", "cat"], ["pool/dög00.jpg", "dog"]])
+        );
+    }
+}
+
+#[test]
+fn an_empty_list_is_wrong_usage() {
+    let desk = Desk::new();
+    for list in [&b""[..], b"\n", b"\xef\xbb\xbf\r\n"] {
+        classify_list(&desk, list).assert_failed(2, &["the list on stdin is empty", "one on each line"]);
+    }
+    classify_list(&desk, b"\xff\xfea").assert_failed(1, &["the list on stdin: the text is damaged UTF-16"]);
+}
+
+#[test]
+fn names_of_classes_may_have_blanks_around_them_or_come_from_a_file_of_any_system() {
+    let desk = Desk::new();
+    desk.write(
+        "names.txt",
+        &"\u{feff}Katze\r\nHund \r\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
+    );
+    desk.write("unix.txt", "Katze\nHund\n".as_bytes());
+    for names in ["Katze,Hund", " Katze , Hund", "names.txt", "unix.txt"] {
+        let ran = desk.run(&["classify", "-m", "cats-vs-dogs", "--class-names", names, &sample("beagle.jpg")]);
+        assert_eq!(ran.assert_done().json_lines()[0]["predictions"][0]["label"], "Hund", "{names}");
+    }
+    let classify = ["classify", "-m", "cats-vs-dogs", &sample("beagle.jpg"), "--class-names"];
+    for (names, parts) in [
+        ("Katze,,Hund", ["--class-names Katze,,Hund", "a name is empty"]),
+        ("gone.txt", ["--class-names gone.txt", "no such file"]),
+    ] {
+        desk.run(&[&classify[..], &[names]].concat()).assert_failed(1, &parts);
+    }
+}
+
 #[test]
 fn results_go_to_a_file_that_is_not_replaced_unasked() {
     let desk = Desk::new();
