@@ -36,11 +36,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
             anyhow!("its name is not UTF-8; rename it")
         }
         ErrorKind::NotFound => anyhow!("no such file; check the path"),
-        ErrorKind::PermissionDenied => anyhow!("permission denied; make the file readable"),
+        ErrorKind::PermissionDenied => anyhow!("permission denied; make it readable"),
         _ => anyhow!("cannot be read: {error}"),
     };
     let found = path.metadata().map_err(explain)?;
-    ensure!(!found.is_dir(), "a folder without pictures");
+    if found.is_dir() {
+        std::fs::read_dir(path).map_err(|error| explain(error).context("the folder cannot be read"))?;
+        bail!("a folder without pictures");
+    }
     // A pipe may never end, a device neither.
     ensure!(found.is_file(), "no ordinary file; copy its content into one");
     ensure!(

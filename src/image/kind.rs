@@ -101,7 +101,7 @@ const RAW: &[Sign] = &[
     Is(is_raw_tiff),
 ];
 
-/// Extensions of files that lie among pictures and are none: a walk doesn't open them.
+/// Extensions of files that lie among pictures and are none, unless they hold a picture of a kind that is read.
 #[rustfmt::skip]
 pub(super) const NO_PICTURES: &[&str] = &[
     // Text, tables, documents.
@@ -164,17 +164,22 @@ impl Kind {
     }
 }
 
-/// Whether a file in a folder is taken for a picture: by its name, or where that says nothing by its first bytes. One
-/// that can't be opened is none that anybody could tell.
+/// Whether a file in a folder is taken for a picture: by its name or by its first bytes. One that can't be opened is none
+/// that anybody could tell.
 pub fn is_picture(path: &Path) -> bool {
     if Kind::of_name(path).is_some() {
         return true;
     }
-    if extension(path).is_some_and(|extension| NO_PICTURES.contains(&extension.as_str())) {
+    let extension = extension(path);
+    let extension = extension.as_deref().unwrap_or_default();
+    // The small picture of a film.
+    if extension == "thm" {
         return false;
     }
     // A pipe would keep its reader waiting.
-    path.is_file() && head(path).is_ok_and(|head| Kind::of_bytes(&head).is_some())
+    let kind = || path.is_file().then(|| Kind::of_bytes(&head(path).ok()?)).flatten();
+    // Text and data may begin as the kinds with weak signs do.
+    kind().is_some_and(|kind| !NO_PICTURES.contains(&extension) || kind.is_read())
 }
 
 fn head(path: &Path) -> std::io::Result<Vec<u8>> {

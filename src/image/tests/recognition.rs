@@ -86,7 +86,7 @@ fn a_files_extension_counts_in_any_case_and_with_dots_and_spaces_behind_it() {
 }
 
 #[test]
-fn a_file_is_opened_only_where_its_name_says_nothing() {
+fn a_file_is_a_picture_by_its_name_or_by_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let is_picture = |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
@@ -97,8 +97,10 @@ fn a_file_is_opened_only_where_its_name_says_nothing() {
     assert!(is_picture("noextension", &jpeg) && is_picture("a.jpg_large", &jpeg) && is_picture("a.2024", &jpeg));
     assert!(is_picture("broken.jpg", b"") && is_picture("a.psd", b""));
     assert!(!is_picture("README", b"about these pictures") && !is_picture("b.bin", &[0; 4096]));
-    // As its name says, though it is none.
-    assert!(!is_picture("film.mp4", &jpeg));
+    // A name can be wrong; what begins with a weak sign is still no picture.
+    assert!(is_picture("IMG_1.jpg.txt", &jpeg) && !is_picture("film.mp4", b"\0\0\0\x18ftypisom"));
+    assert!(!is_picture("page.html", b"<?xml version='1.0'?><html><svg/></html>"));
+    assert!(!is_picture("film.thm", &jpeg));
 }
 
 #[test]
