@@ -1,8 +1,10 @@
-//! Names of ImageNet's classes.
+//! Names of classes: ImageNet's, and how names are compared.
 //!
 //! `labels/imagenet.tsv` has a line for each class in the order of the logits: WordNet id and the
 //! first lemma of its synset (Princeton WordNet 3.0, free to use with its notice), made distinct
 //! where two classes share a lemma.
+
+use unicode_normalization::UnicodeNormalization;
 
 use crate::architecture::IMAGENET_CLASSES;
 
@@ -26,6 +28,12 @@ pub fn imagenet(classes: usize) -> Option<Labels> {
 
 fn owned((id, name): (&str, &str)) -> (String, String) {
     (id.to_owned(), name.to_owned())
+}
+
+/// A name with each accent joined to its letter (Unicode's NFC). A Mac stores them apart, other systems don't, and both
+/// look the same.
+pub fn composed(name: &str) -> String {
+    name.nfc().collect()
 }
 
 #[cfg(test)]

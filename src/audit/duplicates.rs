@@ -78,13 +78,19 @@ pub(super) fn exact(rows: &[Row]) -> (Vec<usize>, Vec<Pair>) {
     (distinct, pairs)
 }
 
-/// Why there can be no leaks: no two pictures are in different splits.
+/// Why there can be no leaks: no two pictures are in different splits. One that is in none leaks nothing.
 pub(super) fn leaks_skipped(rows: &[Row]) -> Option<String> {
-    let split = rows.first().map(|row| row.split)?;
-    rows.iter().all(|row| row.split == split).then(|| match split {
-        Some(split) => format!("all pictures are in `{}`", split.name()),
-        None => "the data is not split".to_owned(),
-    })
+    let mut splits = rows.iter().filter_map(|row| row.split);
+    match splits.next() {
+        Some(first) if splits.all(|split| split == first) => Some(format!("all pictures are in `{}`", first.name())),
+        Some(_) => None,
+        None => (!rows.is_empty()).then(|| "the data is not split".to_owned()),
+    }
+}
+
+/// Whether both are known and not the same.
+fn differ<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| a != b)
 }
 
 /// The pairs as results name them: leaks first, those of training pictures before others.
@@ -92,9 +98,9 @@ pub(super) fn named(features: &Features, pairs: &[Pair]) -> Vec<Duplicate> {
     let duplicate = |pair: &Pair| {
         let [first, second] = [pair.first, pair.second].map(|row| &features.rows[row]);
         Duplicate {
-            leak: first.split != second.split,
+            leak: differ(first.split, second.split),
             kind: pair.kind,
-            labels_differ: first.class != second.class,
+            labels_differ: differ(first.class, second.class),
             first: Place::of(features, first),
             second: Place::of(features, second),
             cosine: pair.cosine,
@@ -173,6 +179,7 @@ mod tests {
             |splits: &[Option<Split>]| -> Vec<Row> { splits.iter().map(|split| row("a", *split, None, &[])).collect() };
         assert_eq!(leaks_skipped(&rows(&[None, None])).as_deref(), Some("the data is not split"));
         assert_eq!(leaks_skipped(&rows(&[Some(Split::Val); 3])).as_deref(), Some("all pictures are in `val`"));
+        assert_eq!(leaks_skipped(&rows(&[None, Some(Split::Val)])).as_deref(), Some("all pictures are in `val`"));
         assert_eq!(leaks_skipped(&rows(&[Some(Split::Val), Some(Split::Train)])), None);
     }
 }

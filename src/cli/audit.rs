@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use super::data::DataArguments;
+use super::data::{ClassesArgument, DataArguments};
 use super::{Context, Status};
 use crate::audit::{self, NOTHING_KEPT};
 use crate::features::Features;
@@ -176,8 +176,12 @@ fn audit(data: &Path, features: &Features, unreadable: &[(String, String)], cont
 }
 
 /// An audit of a folder with the bundled backbone and the pictures of its findings, for another command's report.
-pub fn of_folder(data: &Path, context: &Context) -> Result<(audit::Audit, HashMap<String, String>)> {
-    let (features, unreadable) = DataArguments::of(data).features(|_| Ok(()), false, context)?;
+pub fn of_folder(
+    data: &Path,
+    classes: ClassesArgument,
+    context: &Context,
+) -> Result<(audit::Audit, HashMap<String, String>)> {
+    let (features, unreadable) = DataArguments::of(data, classes).features(|_| Ok(()), false, context)?;
     let audit = audit(data, &features, &unreadable, context)?;
     let thumbnails = page::thumbnails(&audit)?;
     Ok((audit, thumbnails))

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use self::results::Results;
+use super::data::ClassesArgument;
 use super::model::{ClassifierArguments, KeepKnown, Tta};
 use super::{Context, Status, WrongUsage, data};
 use crate::classifier::{self, Classifier, Judgement};
-use crate::dataset::{self, Input};
+use crate::dataset::Input;
 use crate::interrupt::{self, Interrupted};
 use crate::output::{self, Existing};
 use crate::terminal::{self, Stdout};
@@ -61,7 +62,7 @@ impl Classify {
     pub fn run(self, context: &Context) -> Result<Status> {
         let format = output::format(self.format, self.output.as_deref(), [Format::Table, Format::Csv, Format::Jsonl]);
         let existing = Existing::of(self.overwrite);
-        let inputs = dataset::list(&read_list(&self.paths)?)?;
+        let inputs = data::list(&read_list(&self.paths)?, context)?;
         if let Some(output) = &self.output {
             output::refuse_unwritable(output, existing)?;
             let pictures = inputs.iter().map(|input| input.path.as_path());
@@ -121,7 +122,7 @@ impl Classify {
             }
             result => result?,
         }
-        data::keep(cache, &self.paths);
+        data::keep(cache, &self.paths, ClassesArgument::default());
         if unreadable > 0 {
             let total = inputs.len();
             context.terminal.note(format_args!("{unreadable} of {total} inputs could not be read"));

@@ -8,10 +8,53 @@ use clap::Args;
 use super::model::PipelineArguments;
 use super::{Context, WrongUsage, extract_features};
 use crate::classifier::Classifier;
-use crate::dataset::Dataset;
+use crate::dataset::{self, ClassLevel, Dataset, Input};
 use crate::features::{Cache, Extraction, Features, Pipeline};
 use crate::weights::{self, Pool};
-use crate::{network, output};
+use crate::{network, output, terminal};
+
+/// Which folders are classes.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct ClassesArgument {
+    /// The folders that are classes where several could be: top, those right in DATA or in its splits, or leaf, those
+    /// that hold the pictures [default: what the names and the other folders suggest, otherwise top]
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
+    pub classes: Option<ClassLevel>,
+}
+
+/// The pictures that `paths` name, with the classes that their folders give them; notes say how the folders were read.
+pub fn open(paths: &[PathBuf], classes: ClassesArgument, context: &Context) -> Result<Dataset> {
+    let dataset = Dataset::open(paths, classes.classes)?;
+    say_notes(&dataset, context);
+    Ok(dataset)
+}
+
+/// The pictures that `paths` name, without labels.
+pub fn list(paths: &[PathBuf], context: &Context) -> Result<Vec<Input>> {
+    let dataset = dataset::list(paths)?;
+    say_notes(&dataset, context);
+    Ok(dataset.inputs)
+}
+
+fn say_notes(dataset: &Dataset, context: &Context) {
+    dataset.notes.iter().for_each(|note| context.terminal.note(note));
+}
+
+/// A line for each picture that has no class, the first of many, among others that have one.
+pub fn warn_of_strays<'a>(paths: impl ExactSizeIterator<Item = &'a str>) {
+    const NAMED: usize = 20;
+    let further = paths.len().saturating_sub(NAMED);
+    for path in paths.take(NAMED) {
+        terminal::warn(format_args!(
+            "{}: lies in no class folder and is left out; move it into that of its class",
+            terminal::printable(path)
+        ));
+    }
+    if further > 0 {
+        let further = terminal::counted(further, "further picture lies", "further pictures lie");
+        terminal::warn(format_args!("{further} in no class folder"));
+    }
+}
 
 /// Where the features come from.
 #[derive(Debug, Args)]
@@ -23,17 +66,20 @@ pub struct DataArguments {
     #[arg(long, value_name = "FILE")]
     pub features: Option<PathBuf>,
     #[command(flatten)]
+    pub classes: ClassesArgument,
+    #[command(flatten)]
     pub pipeline: PipelineArguments,
 }
 
 impl DataArguments {
-    /// A file or folder, without options.
-    pub fn of(data: &Path) -> Self {
-        Self { data: data.to_owned(), features: None, pipeline: PipelineArguments::default() }
+    /// A file or folder, without further options.
+    pub fn of(data: &Path, classes: ClassesArgument) -> Self {
+        Self { data: data.to_owned(), features: None, classes, pipeline: PipelineArguments::default() }
     }
 
     pub fn check(&self) -> Result<(), WrongUsage> {
         let kept = self.features.as_ref().map(|_| "--features");
+        let kept = kept.or(self.classes.classes.map(|_| "--classes"));
         if let (true, Some(option)) = (self.data.is_file(), kept.or_else(|| self.pipeline.first_given())) {
             let data = self.data.display();
             let text = format!("{option}: the features in {data} are made already; pass their folder instead");
@@ -75,7 +121,7 @@ impl DataArguments {
                 self.data.display()
             );
         }
-        let dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        let dataset = open(std::slice::from_ref(&self.data), self.classes, context)?;
         check(&dataset)?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let output = match &self.features {
@@ -117,9 +163,9 @@ pub fn cache(paths: &[PathBuf], classifier: &Classifier) -> Option<Cache> {
 
 /// Keeps what was computed for the pictures of the one folder that `paths` name; where that can't be done, the next
 /// command computes it again.
-pub fn keep(cache: Option<Cache>, paths: &[PathBuf]) {
+pub fn keep(cache: Option<Cache>, paths: &[PathBuf], classes: ClassesArgument) {
     let Some(cache) = cache else { return };
-    if let Err(error) = Dataset::open(paths).and_then(|dataset| cache.writer.finish(&dataset)) {
+    if let Err(error) = Dataset::open(paths, classes.classes).and_then(|dataset| cache.writer.finish(&dataset)) {
         tracing::debug!("features are not kept: {error:#}");
     }
 }

@@ -12,10 +12,11 @@ use clap::{Args, ValueEnum};
 
 use self::judge::judge;
 use self::report::{Report, Unreadable};
+use super::data::{self, ClassesArgument};
 use super::model::{ClassifierArguments, Tta};
-use super::{Context, Status, WrongUsage, data};
+use super::{Context, Status, WrongUsage};
 use crate::classifier::{Classifier, Judgement};
-use crate::dataset::{self, Dataset, Input, Split};
+use crate::dataset::{Dataset, Input, Split};
 use crate::evaluate::{Answer, Evaluation, Rejection};
 use crate::output::{self, Existing};
 use crate::terminal;
@@ -26,6 +27,8 @@ pub struct Evaluate {
     /// A folder of class folders: DATA/CLASS/*, or DATA/{train,val,test}/CLASS/*. Their names are those of the
     /// model's classes, or their WordNet ids
     data: PathBuf,
+    #[command(flatten)]
+    classes: ClassesArgument,
     #[command(flatten)]
     classifier: ClassifierArguments,
     /// Which pictures of the data [default: test, without those val, without those all]
@@ -83,6 +86,15 @@ enum Format {
     Csv,
 }
 
+/// What is evaluated on.
+struct Selected {
+    /// Pictures that have a class.
+    dataset: Dataset,
+    part: Part,
+    /// Paths of pictures that lie among them and have none.
+    left_out: Vec<String>,
+}
+
 fn share(text: &str) -> Result<f64> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
@@ -115,8 +127,8 @@ impl Evaluate {
         let existing = Existing::of(self.overwrite);
         self.output.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
         let outputs: Vec<PathBuf> = self.output.iter().cloned().chain(page::outputs(&self, existing)?).collect();
-        let (dataset, part) = self.select()?;
-        let others = self.others()?;
+        let Selected { dataset, part, left_out } = self.select(context)?;
+        let others = self.others(context)?;
         let pictures = dataset.inputs.iter().chain(&others).map(|input| input.path.as_path());
         output::refuse_inputs(&outputs, pictures.chain(self.classifier.files()))?;
         let classifier = self.classifier.open(context)?.with_views(Tta::views(self.tta));
@@ -133,10 +145,11 @@ impl Evaluate {
             classifier.name(),
             if part == Part::All { "; those that it was trained on would flatter it" } else { "" }
         ));
+        data::warn_of_strays(left_out.iter().map(String::as_str));
         let truth = |picture: usize| classifier.class_names()[truths[picture]].as_str();
         let mut cache = data::cache(std::slice::from_ref(&self.data), &classifier);
         let outcomes = judge(&dataset.inputs, truth, &classifier, cache.as_mut(), context)?;
-        data::keep(cache, std::slice::from_ref(&self.data));
+        data::keep(cache, std::slice::from_ref(&self.data), self.classes);
         judge::ensure_any_readable(&outcomes)?;
         let strangers = judge(&others, |_| "unknown", &classifier, None, context)?;
         let rejection = match judge::ensure_any_readable(&strangers) {
@@ -163,6 +176,7 @@ impl Evaluate {
             evaluation: &evaluation,
             rejection,
             class_ids: classifier.class_ids(),
+            left_out: &left_out,
             unreadable: unreadable.chain(strangers.iter().filter_map(|stranger| stranger.as_ref().err())).collect(),
         };
         output::write_results(self.output.as_deref(), existing, |file| match self.format() {
@@ -175,34 +189,37 @@ impl Evaluate {
     }
 
     /// The pictures of other things.
-    fn others(&self) -> Result<Vec<Input>> {
+    fn others(&self, context: &Context) -> Result<Vec<Input>> {
         let Some(folder) = &self.unknown else { return Ok(Vec::new()) };
         if self.format() == Format::Csv {
             let text = "--unknown: csv has a row for each picture and no place for its figures; pass -f json";
             return Err(WrongUsage(text.to_owned()).into());
         }
         ensure!(folder.is_dir(), "--unknown {}: no such folder; expected one of pictures", folder.display());
-        dataset::list(std::slice::from_ref(folder))
+        data::list(std::slice::from_ref(folder), context)
     }
 
     /// The pictures to evaluate on.
-    fn select(&self) -> Result<(Dataset, Part)> {
+    fn select(&self, context: &Context) -> Result<Selected> {
         let data = self.data.display();
         let expected = "expected a folder with a folder for each class, DATA/CLASS/*";
         ensure!(!self.data.is_file(), "{data}: is a file, {expected}");
         ensure!(self.data.is_dir(), "{data}: no such folder; {expected}");
-        let mut dataset = Dataset::open(std::slice::from_ref(&self.data))?;
+        let mut dataset = data::open(std::slice::from_ref(&self.data), self.classes, context)?;
         ensure!(
             !dataset.class_names.is_empty(),
             "{data}: has pictures but no class folders; move the pictures of each class into a folder of its name, \
              or see what is in them with `xcept classify`"
         );
-        let has = |part: &Part| dataset.inputs.iter().any(|input| part.holds(input));
+        let has = |part: &Part| dataset.inputs.iter().any(|input| input.class.is_some() && part.holds(input));
         let part = self.split.or_else(|| [Part::Test, Part::Val].into_iter().find(has)).unwrap_or(Part::All);
-        dataset.inputs.retain(|input| part.holds(input));
+        // Those that lie in no split could be of any.
+        let is_left_out = |input: &&Input| input.is_stray && (input.split.is_none() || part.holds(input));
+        let left_out = dataset.inputs.iter().filter(is_left_out).map(Input::name).collect();
+        dataset.inputs.retain(|input| input.class.is_some() && part.holds(input));
         let name = part.name();
         ensure!(!dataset.inputs.is_empty(), "{data}: no pictures in {name}/CLASS/*; leave --split {name} out");
-        Ok((dataset, part))
+        Ok(Selected { dataset, part, left_out })
     }
 
     /// The model's class of each picture.
@@ -225,7 +242,7 @@ impl Evaluate {
         if names.len() > SHOWN {
             classes += &format!(", … {} in all", terminal::thousands(names.len()));
         }
-        let remedy = match Split::of_folder(folder.as_ref()) {
+        let remedy = match Split::of_folder(folder) {
             Some(_) => format!("pass {} to evaluate on its class folders", self.data.join(folder).display()),
             None => "rename it, or pass the model that was trained on it as -m".to_owned(),
         };
@@ -247,7 +264,7 @@ impl Evaluate {
                 ));
                 Status::CheckFailed
             }
-            _ if !report.unreadable.is_empty() => Status::SomeUnreadable,
+            _ if !report.unreadable.is_empty() || !report.left_out.is_empty() => Status::SomeUnreadable,
             _ => Status::Done,
         }
     }

@@ -12,9 +12,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::model::ClassifierArguments;
-use super::{Context, Status, WrongUsage};
+use super::{Context, Status, WrongUsage, data};
 use crate::classifier::{Parts, Prediction};
-use crate::dataset::{self, Input};
+use crate::dataset::Input;
 use crate::explain::{Explained, Explainer};
 use crate::image::{self, Picture};
 use crate::output::{self, Existing};
@@ -86,7 +86,7 @@ const MOST_ON_GRID: usize = 400;
 
 impl Explain {
     pub fn run(self, context: &Context) -> Result<Status> {
-        let inputs = dataset::list(&self.paths)?;
+        let inputs = data::list(&self.paths, context)?;
         self.check(inputs.len())?;
         let outputs = self.outputs(&inputs)?;
         let parts = self.classifier.open_parts(context)?;

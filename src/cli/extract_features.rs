@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::data::{self, ClassesArgument};
 use super::model::PipelineArguments;
 use super::{Context, Status, WrongUsage};
-use crate::dataset::Dataset;
 use crate::features::{self, Extraction, Outcome};
 use crate::output::{self, Existing};
 use crate::{interrupt, network, terminal};
@@ -21,6 +21,8 @@ pub struct ExtractFeatures {
     /// The features file: .safetensors, .npz or .jsonl. An earlier run's rows are reused
     #[arg(long, short, value_name = "FILE", default_value = "features.safetensors")]
     output: PathBuf,
+    #[command(flatten)]
+    classes: ClassesArgument,
     #[command(flatten)]
     pipeline: PipelineArguments,
     /// Pictures that go through the network at once, or auto
@@ -45,7 +47,7 @@ impl ExtractFeatures {
     pub fn run(self, context: &Context) -> Result<Status> {
         features::Format::of(&self.output).map_err(WrongUsage::from)?;
         output::refuse_unwritable(&self.output, Existing::Replace)?;
-        let dataset = Dataset::open(&self.paths)?;
+        let dataset = data::open(&self.paths, self.classes, context)?;
         let pictures = dataset.inputs.iter().map(|input| input.path.as_path());
         output::refuse_input(&self.output, pictures.chain(self.pipeline.model_file()))?;
         let (_, pipeline, extractor) = self.pipeline.open(context)?;

@@ -58,8 +58,19 @@ pub struct Finetune {
 }
 
 /// What a run was begun with, beside its settings.
-const FIXED: [&str; 10] =
-    ["name", "preview", "keep_known", "features", "model", "convention", "preprocess", "interpolation", "size", "pool"];
+const FIXED: [&str; 11] = [
+    "name",
+    "preview",
+    "keep_known",
+    "features",
+    "classes",
+    "model",
+    "convention",
+    "preprocess",
+    "interpolation",
+    "size",
+    "pool",
+];
 
 impl Finetune {
     pub fn run(self, context: &Context) -> Result<Status> {
@@ -109,6 +120,7 @@ impl Finetune {
             output: self.output.as_ref().map(std::path::absolute).transpose()?,
             overwrite: self.overwrite,
             features: self.data.features.as_ref().map(std::path::absolute).transpose()?,
+            classes: self.data.classes.classes,
             examples: data.digest(),
             keep_known: self.keep_known.and_then(KeepKnown::share),
             settings,
@@ -138,6 +150,7 @@ impl Finetune {
         let checkpoint = checkpoint.is_file().then(|| train::Checkpoint::read(&checkpoint)).transpose()?;
         self.data.data = arguments.data.clone();
         self.data.features = arguments.features.clone();
+        self.data.classes.classes = arguments.classes;
         if self.data.data.is_dir() {
             self.data.pipeline = super::model::PipelineArguments::of(&arguments.pipeline, run.folder());
         }

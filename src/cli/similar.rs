@@ -13,7 +13,7 @@ use sheet::Tile;
 use super::model::PipelineArguments;
 use super::{Context, Status, WrongUsage, data, ending};
 use crate::batches;
-use crate::dataset::{self, Input};
+use crate::dataset::{Input, Split};
 use crate::features::{Features, Row};
 use crate::network::{self, FeatureExtractor};
 use crate::output::{self, Existing};
@@ -84,7 +84,7 @@ struct ErrorLine<'a> {
 impl Similar {
     pub fn run(self, context: &Context) -> Result<Status> {
         let existing = Existing::of(self.overwrite);
-        let inputs = dataset::list(&self.queries)?;
+        let inputs = data::list(&self.queries, context)?;
         self.sheet.iter().try_for_each(|sheet| ending::of(sheet, &["png"]).map(drop))?;
         let outputs: Vec<&PathBuf> = self.output.iter().chain(&self.sheet).collect();
         outputs.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
@@ -226,7 +226,7 @@ fn write_lines(inputs: &[Input], answers: &[Answer], features: &Features, file: 
         let path = &input.name();
         let found = |neighbour: &Neighbour| {
             let row = &features.rows[neighbour.row];
-            let split = row.split.map(dataset::Split::name);
+            let split = row.split.map(Split::name);
             Found { path: &row.path, label: label(row, features), split, cosine: neighbour.cosine }
         };
         let line = match answer {

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::data::DataArguments;
 use super::{Context, WrongUsage, model};
-use crate::dataset::Dataset;
-use crate::features::{Features, Pipeline};
+use crate::dataset::{Dataset, Split};
+use crate::features::{Features, Pipeline, Row};
 use crate::image::Augmentation;
 use crate::train::{
     self, BatchNormMode, Below, ClassWeight, HeadTraining, Monitor, OptimizerKind, Recipe, Schedule, Settings, Unfreeze,
@@ -218,7 +218,7 @@ impl SettingsArguments {
 }
 
 /// Features to train on, of the data's own folders or shared out by the settings; and whether some pictures could
-/// not be read.
+/// not be read or have no class, which lines on stderr say of each.
 pub fn features(
     data: &DataArguments,
     settings: &Settings,
@@ -231,7 +231,15 @@ pub fn features(
         assigned.map(drop).with_context(|| data.data.display().to_string())
     };
     let (features, unreadable) = data.features(check, overwrite, context)?;
-    Ok((features, !unreadable.is_empty()))
+    // Nothing is learned from those of a test anyway.
+    let is_left_out = |row: &&Row| row.class.is_none() && row.split != Some(Split::Test);
+    let left_out: Vec<&str> = features.rows.iter().filter(is_left_out).map(|row| row.path.as_str()).collect();
+    let is_labelled = features.rows.iter().any(|row| row.class.is_some());
+    if is_labelled {
+        super::data::warn_of_strays(left_out.iter().copied());
+    }
+    let is_complete = unreadable.is_empty() && (left_out.is_empty() || !is_labelled);
+    Ok((features, !is_complete))
 }
 
 /// The backbone that made the features, where it is at hand or `is_needed`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Settings;
 use super::cross_validation::Candidate;
 use super::history::{EpochReport, Phase};
+use crate::dataset::ClassLevel;
 use crate::features::Pipeline;
 use crate::output::{self, Existing};
 use crate::plot::{Chart, Curve, Mark, Panel};
@@ -36,6 +37,9 @@ pub struct Arguments {
     /// Where the features of a folder are kept, if not in the cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<PathBuf>,
+    /// Which folders are classes, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassLevel>,
     /// Of the pictures, their classes and parts; another one means other data.
     pub examples: Digest,
     /// The share of known pictures that the model takes for known unless the user says otherwise.

@@ -44,19 +44,29 @@ pub fn assign(
     } else {
         (rows, Vec::new())
     };
+    ensure!(!train.is_empty(), "every picture is in `val` or `test`; expected some to train on in DATA/train/CLASS/*");
     // Without any validation pictures there is no such part.
     let parts = [("training", &train), ("validation", &val)];
     for (name, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         for (class, class_name) in class_names.iter().enumerate() {
             ensure!(
                 rows.iter().any(|row| row.class == class),
-                "class `{class_name}` has no {name} pictures; every class needs some in either part of the data: \
-                 add pictures, or remove its folder"
+                "class `{class_name}` has no {name} pictures; every class needs some in either part of the data: {}",
+                remedy(class_name, class_names)
             );
         }
     }
     let indices = |rows: Vec<Labelled>| rows.into_iter().map(|row| row.index).collect();
     Ok((indices(train), indices(val)))
+}
+
+/// What to do about a class that a part of the data lacks.
+fn remedy(class: &str, class_names: &[String]) -> String {
+    let is_alike = |other: &&String| *other != class && other.to_lowercase() == class.to_lowercase();
+    match class_names.iter().find(is_alike) {
+        Some(other) => format!("give its folders and those of `{other}` one name, if they are one class"),
+        None => "add pictures, or remove its folder".to_owned(),
+    }
 }
 
 struct Labelled {
@@ -112,6 +122,20 @@ mod tests {
         let labels = [(Split::Train, 0), (Split::Train, 1), (Split::Val, 0)].map(|(s, c)| (Some(s), Some(c)));
         let error = split_of(&labels, 0.2).unwrap_err().to_string();
         assert!(error.contains("dög") && error.contains("validation"), "{error}");
+    }
+
+    #[test]
+    fn a_class_that_is_called_otherwise_in_the_other_part_is_named() {
+        let names = ["Cat".to_owned(), "cat".to_owned()];
+        let labels = [(Some(Split::Train), Some(0)), (Some(Split::Val), Some(1))];
+        let error = assign(&names, labels.into_iter(), None, 0).unwrap_err().to_string();
+        assert!(error.contains("class `cat` has no training") && error.contains("`Cat` one name"), "{error}");
+    }
+
+    #[test]
+    fn validation_pictures_alone_cannot_be_trained_on() {
+        let error = split_of(&[(Some(Split::Val), Some(0)), (Some(Split::Val), Some(1))], 0.2).unwrap_err().to_string();
+        assert!(error.contains("DATA/train/CLASS"), "{error}");
     }
 
     #[test]

@@ -64,10 +64,12 @@ impl HeadMetadata {
     /// What a model of ImageNet's classes is called, and its classes together.
     pub const IMAGENET: &str = "imagenet";
 
-    /// Index of the class that has this name, or this WordNet id.
+    /// Index of the class that has this name, however its accents are stored, or this WordNet id.
     pub fn find_class(&self, name_or_id: &str) -> Option<usize> {
         let find = |names: &[String]| names.iter().position(|name| name == name_or_id);
-        find(&self.class_names).or_else(|| find(self.class_ids.as_deref()?))
+        let composed = labels::composed(name_or_id);
+        let find_composed = || self.class_names.iter().position(|name| labels::composed(name) == composed);
+        find(&self.class_names).or_else(|| find(self.class_ids.as_deref()?)).or_else(find_composed)
     }
 }
 

@@ -69,6 +69,25 @@ fn copies_across_splits_are_leaks_whether_the_same_mirrored_or_smaller() {
 }
 
 #[test]
+fn splits_in_capitals_have_leaks_too_and_a_picture_in_none_leaks_nothing() {
+    let desk = desk_with_pictures();
+    std::fs::rename(desk.path("data/train"), desk.path("data/Train")).unwrap();
+    std::fs::rename(desk.path("data/val"), desk.path("data/Test")).unwrap();
+    std::fs::copy(desk.path("data/Train/dog/2.png"), desk.path("data/Test/dog/same.png")).unwrap();
+    std::fs::copy(desk.path("data/Train/cat/1.png"), desk.path("data/cover.png")).unwrap();
+    let ran = audit(&desk, &[]);
+    let expected = [
+        ("same_bytes", "data/Train/dog/2.png", "data/Test/dog/same.png", true),
+        ("same_bytes", "data/cover.png", "data/Train/cat/1.png", false),
+    ];
+    assert_eq!(duplicates(ran.assert_done()), owned(&expected));
+    let summary = &of_kind(&ran, "summary")[0];
+    assert_eq!((&summary["leaks"], &summary["leaks_skipped"]), (&1.into(), &Value::Null));
+    let counts = serde_json::json!({"label": "cat", "train": 6, "val": 0, "test": 3, "unsplit": 0});
+    assert_eq!(summary["classes"][0], counts);
+}
+
+#[test]
 fn a_file_in_the_wrong_class_is_a_doubtful_label() {
     let desk = desk_with_pictures();
     std::fs::rename(desk.path("data/train/cat/4.png"), desk.path("data/train/dog/stray.png")).unwrap();

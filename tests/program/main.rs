@@ -8,6 +8,7 @@ mod explain;
 mod extract_features;
 mod finetune;
 mod finetune_network;
+mod folders;
 mod gradients;
 mod hub;
 mod hub_base;

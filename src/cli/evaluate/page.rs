@@ -69,7 +69,7 @@ pub fn write(
     let thumbnails = thumbnails(evaluate, &evaluation, context)?;
     let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
     let curves = curves(evaluate).next().and_then(|(_, svg)| std::fs::read_to_string(svg).ok());
-    let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, context)).transpose()?;
+    let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, evaluate.classes, context)).transpose()?;
     let page = report::Report {
         model: report.model,
         data: &report.data,

@@ -23,6 +23,8 @@ pub struct Report<'a> {
     pub rejection: Option<Rejection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_ids: Option<&'a [String]>,
+    /// Pictures that lie in no class folder.
+    pub left_out: &'a [String],
     pub unreadable: Vec<&'a Unreadable>,
 }
 
