@@ -76,6 +76,6 @@ fn weights_alone_tell_the_pooling_by_names_and_units() {
 #[test]
 fn weights_alone_with_batch_norms_in_the_head_are_refused() {
     let error = read("norms_and_flatten.h5").unwrap_err();
-    assert!(error.contains("does not say where the batch norm `batch_normalization_5` and others"), "{error}");
+    assert!(error.contains("does not say where the batch norm `batch_normalization_4` and others"), "{error}");
     assert!(error.ends_with("save the whole model as .keras"), "{error}");
 }
