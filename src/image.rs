@@ -19,6 +19,7 @@ mod kind;
 mod orientation;
 mod png;
 mod preprocess;
+mod raw;
 mod resample;
 mod sheet;
 mod tiff;

@@ -14,9 +14,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::depth::{self, Narrowed};
 use super::isolate::isolated;
+use super::kind::Codec;
 use super::png::Png;
 use super::webp::WebP;
-use super::{Kind, Picture, bmp, gif, jpeg, tiff};
+use super::{Kind, Picture, bmp, gif, jpeg, raw, tiff};
 
 /// Phones reach 200 megapixels.
 const MAX_PIXELS: u64 = 200_000_000;
@@ -63,11 +64,16 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// In one line with a remedy: if `bytes` is empty, no picture of a known format, truncated, damaged, of an
 /// unsupported kind, or announces more than 200 megapixels or 1 GiB.
 pub fn decode(bytes: &[u8], side: usize) -> Result<Picture> {
-    let (format, name) = recognise(bytes)?;
-    let Decoded { picture, orientation, is_stretched } = isolated(name, || decode_format(bytes, format, name, side))?;
+    let (codec, name) = recognise(bytes)?;
+    let Decoded { picture, orientation, is_stretched } = isolated(name, || decode_kind(bytes, codec, name, side))?;
     if is_stretched {
         depth::note_stretched(bytes);
     }
+    oriented(picture, orientation)
+}
+
+/// The picture turned or mirrored.
+pub(super) fn oriented(picture: Picture, orientation: Orientation) -> Result<Picture> {
     let (width, height) = (picture.width as u32, picture.height as u32);
     let stored = ::image::RgbImage::from_raw(width, height, picture.pixels);
     let mut upright = DynamicImage::ImageRgb8(stored.context("a picture without all of its pixels")?);
@@ -84,35 +90,40 @@ struct Decoded {
     is_stretched: bool,
 }
 
-fn decode_format(bytes: &[u8], format: ImageFormat, name: &str, side: usize) -> Result<Decoded> {
-    let (picture, orientation, white) = match format {
-        ImageFormat::Jpeg => {
+impl Decoded {
+    fn upright(picture: Picture) -> Self {
+        Self { picture, orientation: Orientation::NoTransforms, is_stretched: false }
+    }
+}
+
+fn decode_kind(bytes: &[u8], codec: Codec, name: &'static str, side: usize) -> Result<Decoded> {
+    let (picture, orientation, white) = match codec {
+        Codec::Jpeg => {
             let outline = jpeg::Outline::read(bytes)?;
             (decode_jpeg(bytes, &outline, side)?, outline.metadata.orientation(), None)
         }
-        ImageFormat::Png => {
+        Codec::Png => {
             let png = Png::read(bytes)?;
-            (decode_with(&png.pixels, format, name)?, png.metadata.orientation(), png.white())
+            (decode_with(&png.pixels, ImageFormat::Png, name)?, png.metadata.orientation(), png.white())
         }
-        ImageFormat::WebP => {
+        Codec::WebP => {
             let webp = WebP::read(bytes)?;
-            let picture = webp.place(decode_with(&webp.still, format, name)?)?;
+            let picture = webp.place(decode_with(&webp.still, ImageFormat::WebP, name)?)?;
             (picture, webp.metadata.orientation(), None)
         }
-        ImageFormat::Bmp => {
-            let (picture, _) = to_rgb(decode_with(&bmp::with_known_header(bytes)?, format, name)?, None);
-            let picture = bmp::with_pillows_levels(picture, bytes);
-            return Ok(Decoded { picture, orientation: Orientation::NoTransforms, is_stretched: false });
+        Codec::Bmp => {
+            let (picture, _) = to_rgb(decode_with(&bmp::with_known_header(bytes)?, ImageFormat::Bmp, name)?, None);
+            return Ok(Decoded::upright(bmp::with_pillows_levels(picture, bytes)));
         }
-        ImageFormat::Gif => {
-            let picture = gif::decode(bytes)?;
-            return Ok(Decoded { picture, orientation: Orientation::NoTransforms, is_stretched: false });
-        }
-        ImageFormat::Tiff => {
+        Codec::Gif => return Ok(Decoded::upright(gif::decode(bytes)?)),
+        Codec::Tiff => {
             let tiff::Page { picture, orientation, is_stretched } = tiff::decode(bytes)?;
             return Ok(Decoded { picture, orientation, is_stretched });
         }
-        _ => bail!("unsupported {name}: no decoder; convert it to JPEG or 8-bit PNG"),
+        Codec::Raw => {
+            let raw::Preview { jpeg, outline, orientation } = raw::Preview::find(bytes)?;
+            (decode_jpeg(jpeg, &outline, side)?, orientation, None)
+        }
     };
     let (picture, is_stretched) = to_rgb(picture, white);
     Ok(Decoded { picture, orientation, is_stretched })
@@ -123,11 +134,11 @@ pub(super) fn truncated_message(name: &str) -> String {
     format!("truncated: the {name} data ends early; copy the file again")
 }
 
-/// The format that the content is in, and what people call it.
-pub(super) fn recognise(bytes: &[u8]) -> Result<(ImageFormat, &'static str)> {
+/// What reads the content, and what people call its format.
+pub(super) fn recognise(bytes: &[u8]) -> Result<(Codec, &'static str)> {
     ensure!(!bytes.is_empty(), "the file is empty; copy it again");
     match Kind::of_bytes(bytes) {
-        Some(kind) => kind.reader.map(|format| (format, kind.name)).ok_or_else(|| anyhow!(kind.refusal())),
+        Some(kind) => kind.codec.map(|codec| (codec, kind.name)).ok_or_else(|| anyhow!(kind.refusal())),
         None => bail!("not a picture: supported formats are {}; convert the file or leave it out", Kind::all_read()),
     }
 }

@@ -8,16 +8,17 @@ use serde::Serialize;
 
 use super::decode::{dimensions, recognise};
 use super::isolate::isolated;
+use super::kind::Codec;
 use super::png::Png;
 use super::webp::WebP;
-use super::{Kind, bmp, gif, jpeg, tiff};
+use super::{Kind, bmp, gif, jpeg, raw, tiff};
 
 /// Read from a file's headers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// What the content is, whatever the file's name says.
     pub format: &'static str,
-    /// As stored, before any turn that EXIF asks for.
+    /// As stored, before any turn that EXIF asks for; of a RAW file, its preview's.
     pub width: usize,
     pub height: usize,
     /// 1 to 100, what libjpeg would call it.
@@ -31,43 +32,44 @@ impl Facts {
     /// # Errors
     /// In one line with a remedy, if `bytes` is no picture of a known format or its header is damaged.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let (format, name) = recognise(bytes)?;
-        isolated(name, || Self::of_format(bytes, format, name))
+        let (codec, name) = recognise(bytes)?;
+        isolated(name, || Self::of_kind(bytes, codec, name))
     }
 
-    fn of_format(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<Self> {
-        let (mut jpeg_quality, mut is_cmyk) = (None, false);
-        let (width, height) = match format {
-            ImageFormat::Jpeg => {
-                let outline = jpeg::Outline::read(bytes)?;
-                (jpeg_quality, is_cmyk) = (jpeg::quality(bytes), outline.is_cmyk());
-                outline.size()
-            }
-            ImageFormat::Tiff => {
-                let header = tiff::header(bytes)?;
-                is_cmyk = header.is_cmyk;
-                (header.width, header.height)
-            }
-            ImageFormat::Gif => gif::size(bytes)?,
-            ImageFormat::Png => dimensions(&Png::read(bytes)?.pixels, format, name)?,
-            ImageFormat::Bmp => dimensions(&bmp::with_known_header(bytes)?, format, name)?,
-            _ => dimensions(bytes, format, name)?,
+    fn of_kind(bytes: &[u8], codec: Codec, name: &'static str) -> Result<Self> {
+        let plain = |(width, height)| Self {
+            format: name,
+            width,
+            height,
+            jpeg_quality: None,
+            is_animated: false,
+            is_cmyk: false,
         };
-        Ok(Self { format: name, width, height, jpeg_quality, is_animated: is_animated(bytes, format), is_cmyk })
+        Ok(match codec {
+            Codec::Jpeg => {
+                let outline = jpeg::Outline::read(bytes)?;
+                Self { jpeg_quality: jpeg::quality(bytes), is_cmyk: outline.is_cmyk(), ..plain(outline.size()) }
+            }
+            Codec::Png => {
+                let png = Png::read(bytes)?;
+                Self { is_animated: png.frames > 1, ..plain(dimensions(&png.pixels, ImageFormat::Png, name)?) }
+            }
+            Codec::WebP => {
+                let is_animated = WebP::read(bytes).is_ok_and(|webp| webp.frames > 1);
+                Self { is_animated, ..plain(dimensions(bytes, ImageFormat::WebP, name)?) }
+            }
+            Codec::Gif => Self { is_animated: gif::is_animated(bytes), ..plain(gif::size(bytes)?) },
+            Codec::Bmp => plain(dimensions(&bmp::with_known_header(bytes)?, ImageFormat::Bmp, name)?),
+            Codec::Tiff => {
+                let tiff::Header { width, height, is_cmyk } = tiff::header(bytes)?;
+                Self { is_cmyk, ..plain((width, height)) }
+            }
+            Codec::Raw => plain(raw::Preview::find(bytes)?.outline.size()),
+        })
     }
 
     /// Whether a file of this name is commonly of another format.
     pub fn contradicts(&self, path: &Path) -> bool {
         Kind::of_name(path).is_some_and(|said| said.name != self.format)
-    }
-}
-
-/// Whether a second frame is there; a file that may hold several often has one.
-fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
-    match format {
-        ImageFormat::Gif => gif::is_animated(bytes),
-        ImageFormat::WebP => WebP::read(bytes).is_ok_and(|webp| webp.frames > 1),
-        ImageFormat::Png => Png::read(bytes).is_ok_and(|png| png.frames > 1),
-        _ => false,
     }
 }

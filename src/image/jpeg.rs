@@ -164,6 +164,11 @@ impl Outline {
         self.components.len() == 4
     }
 
+    /// Whether it is coded as previews are, and not as samples of a sensor.
+    pub fn is_preview(&self) -> bool {
+        self.coding != Coding::Lossless && matches!(self.components.len(), 1 | 3)
+    }
+
     fn factors(&self) -> (usize, usize) {
         let across = self.components.iter().map(|component| component.across).max();
         let down = self.components.iter().map(|component| component.down).max();

@@ -8,8 +8,6 @@ mod signs;
 use std::io::Read;
 use std::path::Path;
 
-use ::image::ImageFormat;
-
 use signs::Sign::{self, Brand, Bytes, Is};
 use signs::{is_bmp, is_icon, is_netpbm, is_pcx, is_raw_tiff, is_svg, is_targa};
 
@@ -25,21 +23,34 @@ pub struct Kind {
     /// Each of them is enough.
     signs: &'static [Sign],
     /// What reads it; none for a kind that this build can't read.
-    pub(super) reader: Option<ImageFormat>,
+    pub(super) codec: Option<Codec>,
+}
+
+/// What reads pictures of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    Jpeg,
+    Png,
+    WebP,
+    Gif,
+    Bmp,
+    Tiff,
+    /// The preview that the camera made.
+    Raw,
 }
 
 /// What the first bytes tell is asked in this order: a RAW file may begin as TIFF does, and the last have weak signs.
 pub(super) static KINDS: [Kind; 35] = [
-    read("JPEG", &["jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "mpo", "jps"], JPEG, ImageFormat::Jpeg),
-    read("PNG", &["png", "apng"], &[Bytes(&[(0, b"\x89PNG\r\n\x1a\n")])], ImageFormat::Png),
-    read("WebP", &["webp"], &[Bytes(&[(0, b"RIFF"), (8, b"WEBP")])], ImageFormat::WebP),
-    read("GIF", &["gif"], &[Bytes(&[(0, b"GIF87a")]), Bytes(&[(0, b"GIF89a")])], ImageFormat::Gif),
-    read("BMP", &["bmp", "dib"], &[Is(is_bmp)], ImageFormat::Bmp),
-    unread("RAW", RAW_EXTENSIONS, RAW),
-    read("TIFF", &["tif", "tiff"], TIFF, ImageFormat::Tiff),
+    read("JPEG", &["jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "mpo", "jps"], JPEG, Codec::Jpeg),
+    read("PNG", &["png", "apng"], &[Bytes(&[(0, b"\x89PNG\r\n\x1a\n")])], Codec::Png),
+    read("WebP", &["webp"], &[Bytes(&[(0, b"RIFF"), (8, b"WEBP")])], Codec::WebP),
+    read("GIF", &["gif"], &[Bytes(&[(0, b"GIF87a")]), Bytes(&[(0, b"GIF89a")])], Codec::Gif),
+    read("BMP", &["bmp", "dib"], &[Is(is_bmp)], Codec::Bmp),
+    read("RAW", RAW_EXTENSIONS, RAW, Codec::Raw),
+    read("TIFF", &["tif", "tiff"], TIFF, Codec::Tiff),
     unread("AVIF", &["avif", "avifs"], &[Brand(&[b"avif", b"avis"])]),
     unread("HEIC", &["heic", "heif", "hif", "heics", "heifs"], &[Brand(HEIF_BRANDS)]),
-    unread("JPEG XL", &["jxl"], &[Bytes(&[(0, b"\xff\x0a")]), Bytes(&[(0, b"\0\0\0\x0cJXL \r\n\x87\n")])]),
+    unread("JPEG XL", &["jxl"], JPEG_XL_SIGNS),
     unread("JPEG 2000", &["jp2", "j2k", "jpf", "jpx", "jpm", "j2c", "jpc"], JPEG_2000),
     unread("JPEG XR", &["jxr", "wdp", "hdp"], &[Bytes(&[(0, b"II\xbc\x01")]), Bytes(&[(0, b"II\xbc\0")])]),
     unread("Photoshop", &["psd", "psb"], &[Bytes(&[(0, b"8BPS")])]),
@@ -79,6 +90,7 @@ const TIFF: &[Sign] = &[
     Bytes(&[(0, b"II+\0\x08\0\0\0")]),
     Bytes(&[(0, b"MM\0+\0\x08\0\0")]),
 ];
+const JPEG_XL_SIGNS: &[Sign] = &[Bytes(&[(0, b"\xff\x0a")]), Bytes(&[(0, b"\0\0\0\x0cJXL \r\n\x87\n")])];
 const JPEG_2000: &[Sign] = &[Bytes(&[(0, b"\0\0\0\x0cjP  \r\n\x87\n")]), Bytes(&[(0, b"\xff\x4f\xff\x51")])];
 const HEIF_BRANDS: &[&[u8; 4]] =
     &[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"];
@@ -120,17 +132,12 @@ pub(super) const NO_PICTURES: &[&str] = &[
     "aae", "thm", "ctg", "dop", "pp3", "cos", "cop", "cot", "lrcat", "picasa", "gpx", "kml", "plist",
 ];
 
-const fn read(
-    name: &'static str,
-    extensions: &'static [&'static str],
-    signs: &'static [Sign],
-    reader: ImageFormat,
-) -> Kind {
-    Kind { name, extensions, signs, reader: Some(reader) }
+const fn read(name: &'static str, extensions: &'static [&'static str], signs: &'static [Sign], codec: Codec) -> Kind {
+    Kind { name, extensions, signs, codec: Some(codec) }
 }
 
 const fn unread(name: &'static str, extensions: &'static [&'static str], signs: &'static [Sign]) -> Kind {
-    Kind { name, extensions, signs, reader: None }
+    Kind { name, extensions, signs, codec: None }
 }
 
 impl Kind {
@@ -146,7 +153,7 @@ impl Kind {
     }
 
     pub fn is_read(&self) -> bool {
-        self.reader.is_some()
+        self.codec.is_some()
     }
 
     /// What to do about a picture of a kind that this build can't read.

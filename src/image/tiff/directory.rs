@@ -22,8 +22,22 @@ pub struct Directory<'a> {
     /// The whole file.
     pub file: &'a [u8],
     pub is_big_endian: bool,
+    /// Where the directory behind this one begins; 0 behind the last.
+    pub next: u64,
+    widths: Widths,
     fields: BTreeMap<u16, Field<'a>>,
 }
+
+/// Bytes of: an offset, the number of tags, a tag.
+#[derive(Debug, Clone, Copy)]
+struct Widths {
+    offset: usize,
+    counter: usize,
+    entry: u64,
+}
+
+const CLASSIC: Widths = Widths { offset: 4, counter: 2, entry: 12 };
+const BIG: Widths = Widths { offset: 8, counter: 8, entry: 20 };
 
 /// Reads numbers in the file's byte order.
 #[derive(Clone, Copy)]
@@ -50,28 +64,56 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// If `file` doesn't begin like a TIFF, or ends within the directory.
     pub fn first(file: &'a [u8]) -> Result<Self> {
+        let version = Self::reader(file)?.number(2, 2).with_context(|| truncated_message("TIFF"))?;
+        ensure!(matches!(version, 42 | 43), "damaged TIFF: version {version}, expected 42 or 43; copy the file again");
+        Self::first_whatever_the_version(file)
+    }
+
+    /// Cameras have version numbers of their own.
+    ///
+    /// # Errors
+    /// As [`Self::first`].
+    pub fn first_whatever_the_version(file: &'a [u8]) -> Result<Self> {
+        let cut = || truncated_message("TIFF");
+        let reader = Self::reader(file)?;
+        let widths = if reader.number(2, 2).with_context(cut)? == 43 { BIG } else { CLASSIC };
+        let start = reader.number(if widths.offset == 8 { 8 } else { 4 }, widths.offset).with_context(cut)?;
+        Self::read(reader, widths, start)
+    }
+
+    /// Another directory of the same file.
+    ///
+    /// # Errors
+    /// If the file ends within it.
+    pub fn at(&self, start: u64) -> Result<Self> {
+        Self::read(Reader { bytes: self.file, is_big_endian: self.is_big_endian }, self.widths, start)
+    }
+
+    fn reader(file: &'a [u8]) -> Result<Reader<'a>> {
         let is_big_endian = match file.get(..2) {
             Some(b"II") => false,
             Some(b"MM") => true,
             _ => bail!("damaged TIFF: it begins with no byte order; copy the file again"),
         };
+        Ok(Reader { bytes: file, is_big_endian })
+    }
+
+    fn read(reader: Reader<'a>, widths: Widths, start: u64) -> Result<Self> {
         let cut = || truncated_message("TIFF");
-        let reader = Reader { bytes: file, is_big_endian };
-        let version = reader.number(2, 2).with_context(cut)?;
-        ensure!(matches!(version, 42 | 43), "damaged TIFF: version {version}, expected 42 or 43; copy the file again");
-        // Widths of: an offset, the number of tags, a tag.
-        let (offset, counter, entry) = if version == 43 { (8, 8, 20) } else { (4, 2, 12) };
-        let start = reader.number(if version == 43 { 8 } else { 4 }, offset).with_context(cut)?;
-        let count = reader.number(start, counter).with_context(cut)?;
+        let Reader { bytes: file, is_big_endian } = reader;
+        let count = reader.number(start, widths.counter).with_context(cut)?;
         ensure!(count <= MAX_TAGS, "damaged TIFF: {count} tags, expected a few dozen; copy the file again");
         let mut fields = BTreeMap::new();
+        let first = start + widths.counter as u64;
         for i in 0..count {
-            let at = start + counter as u64 + i * entry;
+            let at = first + i * widths.entry;
             let tag = reader.number(at, 2).with_context(cut)?;
-            let field = reader.field(at, offset).with_context(cut)?;
+            let field = reader.field(at, widths.offset).with_context(cut)?;
             fields.insert(tag as u16, Field { kind: field.0, data: place(file, field.1, field.2) });
         }
-        Ok(Self { file, is_big_endian, fields })
+        // A block of EXIF often ends with its tags.
+        let next = reader.number(first + count * widths.entry, widths.offset).unwrap_or(0);
+        Ok(Self { file, is_big_endian, next, widths, fields })
     }
 
     pub fn has(&self, tag: u16) -> bool {

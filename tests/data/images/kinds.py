@@ -257,7 +257,7 @@ write("cmyk16-be.tif", tiff(kind(5, [16] * 4), [deep(CMYK * np.uint16(257), ">",
 write("icclab8.tif", tiff(kind(9, [8] * 3), [(np.frombuffer(LAB, np.uint8).reshape(-1, 3) ^ np.uint8([0, 128, 128])).tobytes()]), levels=4,
       by="as CIELab with a and b moved by 128; Pillow refuses it", pixels=Image.frombytes("LAB", (W, H), LAB).convert("RGB"))
 write("mask.tif", tiff(kind(4, [1]), [packed(GREY >> 7, 1)]), error="unsupported TIFF: ")
-write("cfa.tif", tiff(kind(32803, [16]), [deep(G16, "<", "u2")]), error="a picture in RAW")
+write("cfa.tif", tiff(kind(32803, [16]), [deep(G16, "<", "u2")]), error="unsupported RAW: it holds no preview in JPEG")
 write("logluv.tif", tiff(kind(32845, [16] * 3), [deep(RGB, "<", "u2")]), error="unsupported TIFF: ")
 
 # Layouts: strips, tiles, planes, byte orders, BigTIFF.
