@@ -13,6 +13,8 @@ mod facts;
 mod fingerprint;
 mod gif;
 mod heat;
+#[cfg(any(feature = "heic", feature = "avif"))]
+mod heif;
 mod isolate;
 mod jpeg;
 mod kind;

@@ -13,6 +13,8 @@ use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::depth::{self, Narrowed};
+#[cfg(any(feature = "heic", feature = "avif"))]
+use super::heif;
 use super::isolate::isolated;
 use super::kind::Codec;
 use super::png::Png;
@@ -120,6 +122,8 @@ fn decode_kind(bytes: &[u8], codec: Codec, name: &'static str, side: usize) -> R
             let tiff::Page { picture, orientation, is_stretched } = tiff::decode(bytes)?;
             return Ok(Decoded { picture, orientation, is_stretched });
         }
+        #[cfg(any(feature = "heic", feature = "avif"))]
+        Codec::Heif => return Ok(Decoded::upright(heif::decode(bytes, name)?)),
         Codec::Raw => {
             let raw::Preview { jpeg, outline, orientation } = raw::Preview::find(bytes)?;
             (decode_jpeg(jpeg, &outline, side)?, orientation, None)

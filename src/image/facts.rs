@@ -7,6 +7,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::decode::{dimensions, recognise};
+#[cfg(any(feature = "heic", feature = "avif"))]
+use super::heif;
 use super::isolate::isolated;
 use super::kind::Codec;
 use super::png::Png;
@@ -63,6 +65,11 @@ impl Facts {
             Codec::Tiff => {
                 let tiff::Header { width, height, is_cmyk } = tiff::header(bytes)?;
                 Self { is_cmyk, ..plain((width, height)) }
+            }
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Codec::Heif => {
+                let heif::Header { width, height, is_animated } = heif::header(bytes, name)?;
+                Self { is_animated, ..plain((width, height)) }
             }
             Codec::Raw => plain(raw::Preview::find(bytes)?.outline.size()),
         })

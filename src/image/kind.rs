@@ -24,6 +24,8 @@ pub struct Kind {
     signs: &'static [Sign],
     /// What reads it; none for a kind that this build can't read.
     pub(super) codec: Option<Codec>,
+    /// The Cargo feature that a build needs to read it.
+    feature: Option<&'static str>,
 }
 
 /// What reads pictures of a kind.
@@ -35,9 +37,20 @@ pub(super) enum Codec {
     Gif,
     Bmp,
     Tiff,
+    #[cfg(any(feature = "heic", feature = "avif"))]
+    Heif,
     /// The preview that the camera made.
     Raw,
 }
+
+#[cfg(feature = "heic")]
+const HEIC: Option<Codec> = Some(Codec::Heif);
+#[cfg(not(feature = "heic"))]
+const HEIC: Option<Codec> = None;
+#[cfg(feature = "avif")]
+const AVIF: Option<Codec> = Some(Codec::Heif);
+#[cfg(not(feature = "avif"))]
+const AVIF: Option<Codec> = None;
 
 /// What the first bytes tell is asked in this order: a RAW file may begin as TIFF does, and the last have weak signs.
 pub(super) static KINDS: [Kind; 35] = [
@@ -48,8 +61,8 @@ pub(super) static KINDS: [Kind; 35] = [
     read("BMP", &["bmp", "dib"], &[Is(is_bmp)], Codec::Bmp),
     read("RAW", RAW_EXTENSIONS, RAW, Codec::Raw),
     read("TIFF", &["tif", "tiff"], TIFF, Codec::Tiff),
-    unread("AVIF", &["avif", "avifs"], &[Brand(&[b"avif", b"avis"])]),
-    unread("HEIC", &["heic", "heif", "hif", "heics", "heifs"], &[Brand(HEIF_BRANDS)]),
+    optional("AVIF", &["avif", "avifs"], &[Brand(&[b"avif", b"avis"])], AVIF, "avif"),
+    optional("HEIC", &["heic", "heif", "hif", "heics", "heifs"], &[Brand(HEIF_BRANDS)], HEIC, "heic"),
     unread("JPEG XL", &["jxl"], JPEG_XL_SIGNS),
     unread("JPEG 2000", &["jp2", "j2k", "jpf", "jpx", "jpm", "j2c", "jpc"], JPEG_2000),
     unread("JPEG XR", &["jxr", "wdp", "hdp"], &[Bytes(&[(0, b"II\xbc\x01")]), Bytes(&[(0, b"II\xbc\0")])]),
@@ -133,11 +146,22 @@ pub(super) const NO_PICTURES: &[&str] = &[
 ];
 
 const fn read(name: &'static str, extensions: &'static [&'static str], signs: &'static [Sign], codec: Codec) -> Kind {
-    Kind { name, extensions, signs, codec: Some(codec) }
+    Kind { name, extensions, signs, codec: Some(codec), feature: None }
+}
+
+/// A kind that is read where the build has a feature.
+const fn optional(
+    name: &'static str,
+    extensions: &'static [&'static str],
+    signs: &'static [Sign],
+    codec: Option<Codec>,
+    feature: &'static str,
+) -> Kind {
+    Kind { name, extensions, signs, codec, feature: Some(feature) }
 }
 
 const fn unread(name: &'static str, extensions: &'static [&'static str], signs: &'static [Sign]) -> Kind {
-    Kind { name, extensions, signs, codec: None }
+    Kind { name, extensions, signs, codec: None, feature: None }
 }
 
 impl Kind {
@@ -158,7 +182,9 @@ impl Kind {
 
     /// What to do about a picture of a kind that this build can't read.
     pub(super) fn refusal(&self) -> String {
-        format!("a picture in {}, which this build can't read; convert it to JPEG or PNG", self.name)
+        let feature = self.feature.map(|feature| format!("build it with `--features {feature}`, or "));
+        let feature = feature.unwrap_or_default();
+        format!("a picture in {}, which this build can't read; {feature}convert it to JPEG or PNG", self.name)
     }
 
     /// The kinds that this build reads, for a sentence.
