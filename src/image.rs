@@ -17,6 +17,8 @@ mod heat;
 mod heif;
 mod isolate;
 mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod kind;
 mod orientation;
 mod png;

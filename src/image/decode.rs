@@ -16,6 +16,8 @@ use super::depth::{self, Narrowed};
 #[cfg(any(feature = "heic", feature = "avif"))]
 use super::heif;
 use super::isolate::isolated;
+#[cfg(feature = "jxl")]
+use super::jxl;
 use super::kind::Codec;
 use super::png::Png;
 use super::webp::WebP;
@@ -124,6 +126,13 @@ fn decode_kind(bytes: &[u8], codec: Codec, name: &'static str, side: usize) -> R
         }
         #[cfg(any(feature = "heic", feature = "avif"))]
         Codec::Heif => return Ok(Decoded::upright(heif::decode(bytes, name)?)),
+        #[cfg(feature = "jxl")]
+        Codec::JpegXl => {
+            return match jxl::read(bytes)? {
+                jxl::Content::Picture(picture) => Ok(Decoded::upright(picture)),
+                jxl::Content::Jpeg(jpeg) => decode_kind(&jpeg, Codec::Jpeg, name, side),
+            };
+        }
         Codec::Raw => {
             let raw::Preview { jpeg, outline, orientation } = raw::Preview::find(bytes)?;
             (decode_jpeg(jpeg, &outline, side)?, orientation, None)

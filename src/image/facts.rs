@@ -10,6 +10,8 @@ use super::decode::{dimensions, recognise};
 #[cfg(any(feature = "heic", feature = "avif"))]
 use super::heif;
 use super::isolate::isolated;
+#[cfg(feature = "jxl")]
+use super::jxl;
 use super::kind::Codec;
 use super::png::Png;
 use super::webp::WebP;
@@ -69,6 +71,11 @@ impl Facts {
             #[cfg(any(feature = "heic", feature = "avif"))]
             Codec::Heif => {
                 let heif::Header { width, height, is_animated } = heif::header(bytes, name)?;
+                Self { is_animated, ..plain((width, height)) }
+            }
+            #[cfg(feature = "jxl")]
+            Codec::JpegXl => {
+                let jxl::Header { width, height, is_animated } = jxl::header(bytes)?;
                 Self { is_animated, ..plain((width, height)) }
             }
             Codec::Raw => plain(raw::Preview::find(bytes)?.outline.size()),

@@ -39,6 +39,8 @@ pub(super) enum Codec {
     Tiff,
     #[cfg(any(feature = "heic", feature = "avif"))]
     Heif,
+    #[cfg(feature = "jxl")]
+    JpegXl,
     /// The preview that the camera made.
     Raw,
 }
@@ -51,6 +53,10 @@ const HEIC: Option<Codec> = None;
 const AVIF: Option<Codec> = Some(Codec::Heif);
 #[cfg(not(feature = "avif"))]
 const AVIF: Option<Codec> = None;
+#[cfg(feature = "jxl")]
+const JPEG_XL: Option<Codec> = Some(Codec::JpegXl);
+#[cfg(not(feature = "jxl"))]
+const JPEG_XL: Option<Codec> = None;
 
 /// What the first bytes tell is asked in this order: a RAW file may begin as TIFF does, and the last have weak signs.
 pub(super) static KINDS: [Kind; 35] = [
@@ -63,7 +69,7 @@ pub(super) static KINDS: [Kind; 35] = [
     read("TIFF", &["tif", "tiff"], TIFF, Codec::Tiff),
     optional("AVIF", &["avif", "avifs"], &[Brand(&[b"avif", b"avis"])], AVIF, "avif"),
     optional("HEIC", &["heic", "heif", "hif", "heics", "heifs"], &[Brand(HEIF_BRANDS)], HEIC, "heic"),
-    unread("JPEG XL", &["jxl"], JPEG_XL_SIGNS),
+    optional("JPEG XL", &["jxl"], JPEG_XL_SIGNS, JPEG_XL, "jxl"),
     unread("JPEG 2000", &["jp2", "j2k", "jpf", "jpx", "jpm", "j2c", "jpc"], JPEG_2000),
     unread("JPEG XR", &["jxr", "wdp", "hdp"], &[Bytes(&[(0, b"II\xbc\x01")]), Bytes(&[(0, b"II\xbc\0")])]),
     unread("Photoshop", &["psd", "psb"], &[Bytes(&[(0, b"8BPS")])]),
