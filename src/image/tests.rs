@@ -49,6 +49,7 @@ mod animation;
 mod decoding;
 mod hostile;
 mod kinds;
+mod phones;
 mod preprocessing;
 mod recognition;
 mod resizing;
