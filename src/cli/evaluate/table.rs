@@ -25,7 +25,6 @@ pub fn write(report: &Report, file: &mut dyn Write) -> Result<()> {
     headline(evaluation, file)?;
     let is_long = evaluation.classes.len() > MOST_CLASSES;
     section(file, if is_long { "the classes with the lowest F1" } else { "" }, class_table(evaluation))?;
-    write_left_out(evaluation, file)?;
     if is_long {
         section(file, "the most frequent confusions", confusions(evaluation))?;
     } else {
@@ -61,20 +60,6 @@ fn headline(evaluation: &Evaluation, file: &mut dyn Write) -> Result<()> {
     line("log loss", format!("{:.4}", evaluation.log_loss), remark)?;
     let remark = "expected calibration error; 0 is best".to_owned();
     Ok(line("calibration", format!("{:.4}", evaluation.expected_calibration_error), remark)?)
-}
-
-/// What the macro averages are of, where that is not every class.
-fn write_left_out(evaluation: &Evaluation, file: &mut dyn Write) -> std::io::Result<()> {
-    let (counted, all) = (evaluation.classes.iter().filter(|class| class.is_in_average()), evaluation.classes.len());
-    match counted.count() {
-        counted if counted == all => Ok(()),
-        counted => writeln!(
-            file,
-            " macro average: of the {} of {} classes that have pictures or predictions",
-            thousands(counted),
-            thousands(all)
-        ),
-    }
 }
 
 fn write_rejection(rejection: &Rejection, file: &mut dyn Write) -> Result<()> {
@@ -116,7 +101,11 @@ fn class_table(evaluation: &Evaluation) -> Table {
             false => [&name, "–", "–", "–", "0"].map(str::to_owned),
         });
     }
-    lines.add_row(row("macro average".to_owned(), evaluation.macro_average, evaluation.pictures));
+    let average = match evaluation.classes.iter().filter(|class| class.is_in_average()).count() {
+        counted if counted == evaluation.classes.len() => "macro average".to_owned(),
+        counted => format!("macro average of {}", thousands(counted)),
+    };
+    lines.add_row(row(average, evaluation.macro_average, evaluation.pictures));
     lines
 }
 
