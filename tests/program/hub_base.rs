@@ -110,7 +110,7 @@ fn a_backbone_for_a_head_may_be_a_file_and_must_be_the_heads() {
     classify(head, &[]).assert_failed(5, &["owner/repo", "HF_HUB_OFFLINE forbids"]);
     classify(head, &["--base", "network.safetensors"]).assert_done();
     classify(head, &["--base", "bundled.safetensors"]).assert_failed(1, &["--base: bundled.safetensors: no such file"]);
-    let whole = classify("network.safetensors", &["--base", "bundled"]);
+    let whole = classify("network.safetensors", &["-q", "--base", "bundled"]);
     whole.assert_failed(2, &["--base: network.safetensors holds a backbone itself"]);
     let over_itself = ["--base", "network.safetensors", "-o", "network.safetensors", "--overwrite"];
     classify(head, &over_itself).assert_failed(1, &["network.safetensors: is an input"]);
