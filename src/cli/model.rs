@@ -68,7 +68,9 @@ fn assumptions(checkpoint: &Checkpoint) -> Option<String> {
     let Checkpoint { assumed, metadata, tensors, origin, .. } = checkpoint;
     let (mut missing, mut values, mut options) = (Vec::new(), Vec::new(), Vec::new());
     let mut add = |what: &'static str, value: String, option: &'static str| {
-        (missing.push(what), values.push(value), options.push(option));
+        missing.push(what);
+        values.push(value);
+        options.push(option);
     };
     if assumed.size {
         let size = metadata.preprocessing.size;

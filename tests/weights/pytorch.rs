@@ -30,16 +30,14 @@ fn whole_modules_of_both_formats_are_read_as_their_state_dict() {
 /// Compares every value of an Xception with five classes.
 fn assert_formula(name: &str, fixture: &Fixture) {
     let imported = pytorch::read(&fixture.path).map_err(|error| format!("{error:#}")).unwrap();
-    {
-        assert_eq!(imported.tensors.len(), architecture::tensors().len() + 2);
-        for (number, (tensor, values)) in imported.tensors.iter().enumerate() {
-            let floats = values.data.floats();
-            let wrong = sampled(values).find(|&index| floats[index] != of_kind(tensor, torch_formula(index, number)));
-            assert_eq!(wrong, None, "{name}: {tensor}");
-        }
-        assert_eq!(imported.tensors["fc.weight"].shape, [5, architecture::FEATURES]);
-        assert_eq!((imported.input_size, imported.dropout), (None, vec![]));
+    assert_eq!(imported.tensors.len(), architecture::tensors().len() + 2);
+    for (number, (tensor, values)) in imported.tensors.iter().enumerate() {
+        let floats = values.data.floats();
+        let wrong = sampled(values).find(|&index| floats[index] != of_kind(tensor, torch_formula(index, number)));
+        assert_eq!(wrong, None, "{name}: {tensor}");
     }
+    assert_eq!(imported.tensors["fc.weight"].shape, [5, architecture::FEATURES]);
+    assert_eq!((imported.input_size, imported.dropout), (None, vec![]));
 }
 
 #[test]
