@@ -77,8 +77,8 @@ pub struct Prediction {
 }
 
 impl Parts {
-    /// Those of the classifier that `model` holds. Where it has no backbone of its own, that is `base`, else the one that
-    /// it names, which is downloaded without the user's token.
+    /// The parts of the classifier in `model`. If the file holds a head alone, its backbone is `base`, or else the one the
+    /// file names, which is downloaded without the user's token.
     ///
     /// # Errors
     /// If the model has no head, or its backbone can't be had or is another than it was trained on.
@@ -264,8 +264,8 @@ impl Classifier {
         Ok(is_wanted.into_iter().map(|is_wanted| if is_wanted { features.next() } else { None }).collect())
     }
 
-    /// The judgement of a picture by its features and those of its mirror image, if that counts, too. How far it is
-    /// from the training pictures is told by the picture as it is, which is how the limit was found.
+    /// Judges a picture by its features, and by those of its mirror image if that counts too. The distance is that of the
+    /// picture itself, since the limit was set on pictures without their mirror images.
     fn judge(&self, features: &[f32], mirrored: Option<&[f32]>) -> Result<Judgement> {
         let distance = self.known.as_ref().map(|known| known.distance(features));
         let mut probabilities = self.head.answer(features)?;

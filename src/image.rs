@@ -29,7 +29,7 @@ mod sheet;
 mod tiff;
 mod webp;
 
-pub use augment::{Augmentation, generator};
+pub use augment::{Augmentation, generator, mirror};
 pub use decode::{decode, read};
 pub use depth::stretched_files;
 pub use facts::Facts;

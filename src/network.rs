@@ -88,9 +88,7 @@ impl FeatureExtractor {
 
     /// The network's input for the mirror image of a picture, from the picture's own, [size,size,3].
     pub fn mirror(&self, mut pixels: Vec<f32>) -> Vec<f32> {
-        for row in pixels.chunks_exact_mut(3 * self.preprocessing.size) {
-            row.as_chunks_mut::<3>().0.reverse();
-        }
+        image::mirror(&mut pixels, self.preprocessing.size);
         pixels
     }
 

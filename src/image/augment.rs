@@ -70,7 +70,7 @@ impl Augmentation {
             None => preprocessing.crop(&cut),
         };
         if is_flipped {
-            mirror(&mut square);
+            mirror(&mut square.pixels, square.width);
         }
         if self.jitter > 0.0 {
             for (change, factor) in jitter::draw(self.jitter, random) {
@@ -90,8 +90,9 @@ pub fn generator(seed: u64, path_key: &str, epoch: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
-fn mirror(picture: &mut Picture) {
-    for row in picture.pixels.chunks_exact_mut(3 * picture.width) {
+/// Makes pixels of three samples, `width` in each row, their mirror image.
+pub fn mirror<T>(pixels: &mut [T], width: usize) {
+    for row in pixels.chunks_exact_mut(3 * width) {
         row.as_chunks_mut::<3>().0.reverse();
     }
 }

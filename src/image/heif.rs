@@ -4,8 +4,8 @@
 //! bytes ──items──▶ primary item ──hevc or av1──▶ planes of tiles ──▶ planes ──colour──▶ [H,W,3] ──clap, irot, imir──▶
 //! ```
 //!
-//! A phone stores a photograph as a grid of tiles, which are joined before chroma is brought to size, so that no seam
-//! shows. Alpha planes, thumbnails, depth and gain maps are left aside. The container's turn counts and EXIF's is
+//! Phones store a photograph as a grid of tiles. These are joined before the chroma planes are upsampled, so that no
+//! seam shows. Alpha planes, thumbnails, depth and gain maps are left aside. The container's turn counts and EXIF's is
 //! ignored, as in libheif. A sequence without a primary item gives its first frame.
 //! Sources: ISO/IEC 23008-12 (HEIF), 23000-22 (MIAF), the AVIF specification 1.1.
 

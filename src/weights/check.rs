@@ -136,7 +136,7 @@ fn head_inputs(rest: &BTreeMap<&str, &[usize]>) -> usize {
     }
 }
 
-/// Whether a dense layer of so many inputs stands on a flattened feature map of a size that there may be.
+/// Whether a dense layer with this many inputs can follow a flattened feature map, for some valid input size.
 pub(super) fn is_flattened(inputs: usize) -> bool {
     let sides = feature_map_size(MIN_INPUT_SIZE)..=feature_map_size(MAX_INPUT_SIZE);
     sides.into_iter().any(|side| side * side * FEATURES == inputs)

@@ -82,7 +82,7 @@ pub(super) fn find(names: &Names, matching: &Matching) -> Result<Found> {
     unusual(names, matching, left().filter(|index| !is_copied(*index)).collect())
 }
 
-/// A single linear layer on the features under a name of its own.
+/// A single linear layer on the features, whatever its name.
 fn unusual(names: &Names, matching: &Matching, left: Vec<usize>) -> Result<Found> {
     let base = matching.prefix.split_inclusive('.').next().unwrap_or_default();
     let is_classifier = |index: &usize| {

@@ -127,7 +127,7 @@ impl Transport {
     /// One request for `url` or a `range` of it, with the token if it goes to the hub itself.
     fn request(&self, url: &str, range: Option<&str>) -> Result<Response<Body>, Cause> {
         let client = if self.is_hub(url) { &self.hub } else { &self.elsewhere };
-        // hf-hub hands out a request with its headers set only for this address of its own.
+        // The only request that hf-hub prepares, with its headers set, is the one for its own address.
         let mut request = client.info_request().uri(url);
         if let Some(range) = range {
             request = request.header(RANGE, range);
