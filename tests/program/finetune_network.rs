@@ -205,6 +205,17 @@ fn patience_ends_a_phase_and_class_weights_and_smoothing_train() {
 }
 
 #[test]
+fn a_solved_head_counts_as_one_epoch_before_those_of_the_network() {
+    let desk = desk_with_pictures();
+    let options = "finetune data --size 71 --head linear --unfreeze block14 --finetune-epochs 2";
+    let ran = desk.run(&options.split(' ').collect::<Vec<_>>());
+    ran.assert_done();
+    for part in ["epoch 2/3", "epoch 3/3"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn patience_of_the_head_does_not_skip_the_network() {
     let desk = desk_with_pictures();
     let options = ["--patience", "1", "--learning-rate", "0.3", "--epochs", "50", "--unfreeze", "block14"];

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::phases::Training;
 use crate::terminal;
-use crate::train::{self, EpochReport, Fit, Model, Observer, Phase, Position, Unfreeze};
+use crate::train::{self, EpochReport, Fit, HeadTraining, Model, Observer, Phase, Position, Unfreeze};
 
 /// Longest time between two checkpoints.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -16,7 +16,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 pub struct Watch<'a> {
     training: &'a Training<'a>,
     bar: ProgressBar,
-    /// Of both phases.
+    /// Of both phases; a head that was solved counts as one.
     epochs: usize,
     last_checkpoint: Instant,
 }
@@ -26,9 +26,10 @@ impl<'a> Watch<'a> {
         let settings = &training.arguments.settings;
         let steps = pictures.div_ceil(settings.batch_size) * fit.epochs();
         let unit = if fit.phase == Phase::Head { "steps of the head" } else { "steps of the network" };
+        let head = if settings.head == HeadTraining::Epochs { settings.epochs } else { 1 };
         let network = if settings.unfreeze == Unfreeze::Nothing { 0 } else { settings.finetune_epochs };
         let bar = training.context.terminal.progress(steps, unit);
-        Self { training, bar, epochs: settings.epochs + network, last_checkpoint: Instant::now() }
+        Self { training, bar, epochs: head + network, last_checkpoint: Instant::now() }
     }
 
     pub fn finish(&self) {
