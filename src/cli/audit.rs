@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use super::data::{ClassesArgument, DataArguments};
+use super::data::DataArguments;
 use super::{Context, Status};
 use crate::audit::{self, NOTHING_KEPT};
+use crate::dataset::Dataset;
 use crate::features::Features;
 use crate::output::{self, Existing};
 use crate::{interrupt, terminal};
@@ -175,13 +176,10 @@ fn audit(data: &Path, features: &Features, unreadable: &[(String, String)], cont
     audit.with_context(|| data.display().to_string())
 }
 
-/// An audit of a folder with the bundled backbone and the pictures of its findings, for another command's report.
-pub fn of_folder(
-    data: &Path,
-    classes: ClassesArgument,
-    context: &Context,
-) -> Result<(audit::Audit, HashMap<String, String>)> {
-    let (features, unreadable) = DataArguments::of(data, classes).features(|_| Ok(()), false, context)?;
+/// An audit of a folder, read as `dataset`, with the bundled backbone, and the pictures of its findings, for another
+/// command's report.
+pub fn of_folder(data: &Path, dataset: &Dataset, context: &Context) -> Result<(audit::Audit, HashMap<String, String>)> {
+    let (features, unreadable) = DataArguments::of(data).features_of(dataset, false, context)?;
     let audit = audit(data, &features, &unreadable, context)?;
     let thumbnails = page::thumbnails(&audit)?;
     Ok((audit, thumbnails))

@@ -73,8 +73,9 @@ pub struct DataArguments {
 
 impl DataArguments {
     /// A file or folder, without further options.
-    pub fn of(data: &Path, classes: ClassesArgument) -> Self {
-        Self { data: data.to_owned(), features: None, classes, pipeline: PipelineArguments::default() }
+    pub fn of(data: &Path) -> Self {
+        let (classes, pipeline) = (ClassesArgument::default(), PipelineArguments::default());
+        Self { data: data.to_owned(), features: None, classes, pipeline }
     }
 
     pub fn check(&self) -> Result<(), WrongUsage> {
@@ -123,6 +124,16 @@ impl DataArguments {
         }
         let dataset = open(std::slice::from_ref(&self.data), self.classes, context)?;
         check(&dataset)?;
+        self.features_of(&dataset, overwrite, context)
+    }
+
+    /// Features of `dataset`, as which the folder was read; and the pictures that could not be read, each with the reason.
+    pub fn features_of(
+        &self,
+        dataset: &Dataset,
+        overwrite: bool,
+        context: &Context,
+    ) -> Result<(Features, Vec<(String, String)>)> {
         let (_, pipeline, extractor) = self.pipeline.open(context)?;
         let output = match &self.features {
             Some(file) => file.clone(),
@@ -130,7 +141,7 @@ impl DataArguments {
         };
         context.terminal.note(format_args!("features are kept in {}", output.display()));
         let extraction = Extraction {
-            dataset: &dataset,
+            dataset,
             pipeline,
             output: &output,
             batch_size: network::batch_size(),
@@ -165,7 +176,7 @@ pub fn cache(paths: &[PathBuf], classifier: &Classifier) -> Option<Cache> {
 /// command computes it again.
 pub fn keep(cache: Option<Cache>, paths: &[PathBuf], classes: ClassesArgument) {
     let Some(cache) = cache else { return };
-    if let Err(error) = Dataset::open(paths, classes.classes).and_then(|dataset| cache.writer.finish(&dataset)) {
+    if let Err(error) = cache.writer.finish(|| Dataset::open(paths, classes.classes)) {
         tracing::debug!("features are not kept: {error:#}");
     }
 }

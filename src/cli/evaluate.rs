@@ -88,8 +88,10 @@ enum Format {
 
 /// What is evaluated on.
 struct Selected {
-    /// Pictures that have a class.
+    /// The whole data.
     dataset: Dataset,
+    /// Its pictures of the part that have a class.
+    inputs: Vec<Input>,
     part: Part,
     /// Paths of pictures that lie among them and have none.
     left_out: Vec<String>,
@@ -127,15 +129,15 @@ impl Evaluate {
         let existing = Existing::of(self.overwrite);
         self.output.iter().try_for_each(|output| output::refuse_unwritable(output, existing))?;
         let outputs: Vec<PathBuf> = self.output.iter().cloned().chain(page::outputs(&self, existing)?).collect();
-        let Selected { dataset, part, left_out } = self.select(context)?;
+        let Selected { dataset, inputs, part, left_out } = self.select(context)?;
         let others = self.others(context)?;
-        let pictures = dataset.inputs.iter().chain(&others).map(|input| input.path.as_path());
+        let pictures = inputs.iter().chain(&others).map(|input| input.path.as_path());
         output::refuse_inputs(&outputs, pictures.chain(self.classifier.files()))?;
         let classifier = self.classifier.open(context)?.with_views(Tta::views(self.tta));
         if self.unknown.is_some() {
             classifier.known("--unknown")?;
         }
-        let truths = self.truths(&dataset, &classifier)?;
+        let truths = self.truths(&inputs, &dataset.class_names, &classifier)?;
         context.terminal.note(format_args!(
             "{}: {} pictures ({}{}) for {}{}",
             self.data.display(),
@@ -148,7 +150,7 @@ impl Evaluate {
         data::warn_of_strays(left_out.iter().map(String::as_str));
         let truth = |picture: usize| classifier.class_names()[truths[picture]].as_str();
         let mut cache = data::cache(std::slice::from_ref(&self.data), &classifier);
-        let outcomes = judge(&dataset.inputs, truth, &classifier, cache.as_mut(), context)?;
+        let outcomes = judge(&inputs, truth, &classifier, cache.as_mut(), context)?;
         data::keep(cache, std::slice::from_ref(&self.data), self.classes);
         judge::ensure_any_readable(&outcomes)?;
         let strangers = judge(&others, |_| "unknown", &classifier, None, context)?;
@@ -162,7 +164,7 @@ impl Evaluate {
             }
         };
         let answer = |(index, judgement): (usize, Result<Judgement, Unreadable>)| {
-            let (path, truth) = (dataset.inputs[index].name(), truths[index]);
+            let (path, truth) = (inputs[index].name(), truths[index]);
             judgement.map(|judgement| Answer { path, truth, probabilities: judgement.probabilities })
         };
         let outcomes: Vec<_> = outcomes.into_iter().enumerate().map(answer).collect();
@@ -184,7 +186,7 @@ impl Evaluate {
             Format::Json => report.write_json(file),
             Format::Csv => report::write_csv(&outcomes, classifier.class_names(), file),
         })?;
-        page::write(&self, existing, &report, &outcomes, context)?;
+        page::write(&self, &dataset, existing, &report, &outcomes, context)?;
         Ok(self.status(&report))
     }
 
@@ -205,7 +207,7 @@ impl Evaluate {
         let expected = "expected a folder with a folder for each class, DATA/CLASS/*";
         ensure!(!self.data.is_file(), "{data}: is a file, {expected}");
         ensure!(self.data.is_dir(), "{data}: no such folder; {expected}");
-        let mut dataset = data::open(std::slice::from_ref(&self.data), self.classes, context)?;
+        let dataset = data::open(std::slice::from_ref(&self.data), self.classes, context)?;
         ensure!(
             !dataset.class_names.is_empty(),
             "{data}: has pictures but no class folders; move the pictures of each class into a folder of its name, \
@@ -216,20 +218,21 @@ impl Evaluate {
         // Those that lie in no split could be of any.
         let is_left_out = |input: &&Input| input.is_stray && (input.split.is_none() || part.holds(input));
         let left_out = dataset.inputs.iter().filter(is_left_out).map(Input::name).collect();
-        dataset.inputs.retain(|input| input.class.is_some() && part.holds(input));
+        let is_judged = |input: &&Input| input.class.is_some() && part.holds(input);
+        let inputs: Vec<Input> = dataset.inputs.iter().filter(is_judged).cloned().collect();
         let name = part.name();
-        ensure!(!dataset.inputs.is_empty(), "{data}: no pictures in {name}/CLASS/*; leave --split {name} out");
-        Ok(Selected { dataset, part, left_out })
+        ensure!(!inputs.is_empty(), "{data}: no pictures in {name}/CLASS/*; leave --split {name} out");
+        Ok(Selected { dataset, inputs, part, left_out })
     }
 
     /// The model's class of each picture.
-    fn truths(&self, dataset: &Dataset, classifier: &Classifier) -> Result<Vec<usize>> {
-        let classes: Vec<_> = dataset.class_names.iter().map(|folder| classifier.find_class(folder)).collect();
-        let mut truths = Vec::with_capacity(dataset.inputs.len());
-        for folder in dataset.inputs.iter().filter_map(|input| input.class) {
+    fn truths(&self, inputs: &[Input], folders: &[String], classifier: &Classifier) -> Result<Vec<usize>> {
+        let classes: Vec<_> = folders.iter().map(|folder| classifier.find_class(folder)).collect();
+        let mut truths = Vec::with_capacity(inputs.len());
+        for folder in inputs.iter().filter_map(|input| input.class) {
             match classes[folder] {
                 Some(class) => truths.push(class),
-                None => bail!(self.no_class(&dataset.class_names[folder], classifier)),
+                None => bail!(self.no_class(&folders[folder], classifier)),
             }
         }
         Ok(truths)

@@ -63,15 +63,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the features with those of the folder's other pictures; `dataset` says of which split and class each is.
+    /// Writes the features with those of the folder's other pictures, if there are new ones; then `dataset` is asked of
+    /// which split and class each is.
     ///
     /// # Errors
-    /// If the file can't be written: then the journal stays.
-    pub fn finish(self, dataset: &Dataset) -> Result<()> {
+    /// Those of `dataset`, and if the file can't be written: then the journal stays.
+    pub fn finish(self, dataset: impl FnOnce() -> Result<Dataset>) -> Result<()> {
         let Self { path, pipeline, journal, earlier, rows, computed } = self;
         if computed == 0 {
             return journal.remove();
         }
+        let dataset = dataset()?;
         let places: HashMap<String, _> =
             dataset.inputs.iter().map(|input| (input.name(), (input.split, input.class))).collect();
         let judged: HashSet<&String> = rows.iter().map(|(path, ..)| path).collect();
@@ -86,7 +88,7 @@ impl Writer {
         let order: HashMap<String, usize> =
             dataset.inputs.iter().enumerate().map(|(index, input)| (input.name(), index)).collect();
         rows.sort_by_key(|row| order.get(&row.path).copied().unwrap_or(usize::MAX));
-        Features { pipeline, class_names: dataset.class_names.clone(), rows }.write(&path)?;
+        Features { pipeline, class_names: dataset.class_names, rows }.write(&path)?;
         journal.remove()
     }
 }

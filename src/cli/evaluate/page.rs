@@ -8,6 +8,7 @@ use super::report::{Report, Unreadable};
 use super::{Context, Evaluate, Tta};
 use crate::architecture::BLOCKS;
 use crate::cli::audit;
+use crate::dataset::Dataset;
 use crate::evaluate::{Answer, Evaluation, Mistake};
 use crate::explain::Explainer;
 use crate::output::{self, Existing};
@@ -49,6 +50,7 @@ fn curves(evaluate: &Evaluate) -> impl Iterator<Item = (&'static str, PathBuf)> 
 /// Writes the page and the charts, those that were asked for.
 pub fn write(
     evaluate: &Evaluate,
+    dataset: &Dataset,
     existing: Existing,
     report: &Report,
     outcomes: &[Result<Answer, Unreadable>],
@@ -69,7 +71,7 @@ pub fn write(
     let thumbnails = thumbnails(evaluate, &evaluation, context)?;
     let unreadable: Vec<(&str, &str)> = report.unreadable.iter().map(|row| (&*row.path, &*row.error)).collect();
     let curves = curves(evaluate).next().and_then(|(_, svg)| std::fs::read_to_string(svg).ok());
-    let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, evaluate.classes, context)).transpose()?;
+    let audit = evaluate.audit.then(|| audit::of_folder(&evaluate.data, dataset, context)).transpose()?;
     let page = report::Report {
         model: report.model,
         data: &report.data,
