@@ -4,6 +4,7 @@
 //! backbone is refused, for its features would look right and mean something else.
 
 use std::collections::HashMap;
+use std::mem;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
@@ -198,110 +199,77 @@ impl Classifier {
             let bytes = image::read(&input.path)?;
             let digest = keeps.then(|| Digest::of_bytes(&bytes));
             let known = digest.as_ref().and_then(|digest| known.get(digest));
-            let pixels = || self.extractor.prepare(&bytes);
-            let prepared = match (known, self.views) {
-                (Some(features), Views::Plain) => Prepared { plain: Plain::Features(features), mirrored: None },
-                (Some(features), Views::Flip) => {
-                    Prepared { plain: Plain::Features(features), mirrored: Some(self.extractor.mirror(pixels()?)) }
-                }
-                (None, views) => {
-                    let pixels = pixels()?;
-                    let mirrored = (views == Views::Flip).then(|| self.extractor.mirror(pixels.clone()));
-                    Prepared { plain: Plain::Pixels(pixels), mirrored }
-                }
-            };
-            Ok((digest, prepared))
+            let is_mirrored = self.views == Views::Flip;
+            let mut views: Vec<View> = known.map(View::Known).into_iter().collect();
+            if known.is_none() || is_mirrored {
+                let pixels = self.extractor.prepare(&bytes)?;
+                let mirrored = is_mirrored.then(|| View::New(self.extractor.mirror(pixels.clone())));
+                views.extend(known.is_none().then_some(View::New(pixels)));
+                views.extend(mirrored);
+            }
+            Ok((digest, views))
         };
         batches::for_each(inputs, network::batch_size(), prepare, |batch, prepared| {
-            let (digests, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().map(separate).unzip();
-            let (plain, mirrored): (Vec<_>, Vec<_>) = prepared.into_iter().map(Prepared::separate).unzip();
-            let features = self.features(plain)?;
-            let mirrored = self.mirrored(mirrored)?;
+            let (digests, views): (Vec<_>, Vec<_>) = prepared.into_iter().map(separate).unzip();
+            let features = self.features(views)?;
             if let Some(writer) = &mut writer {
-                let row = |((input, digest), features): ((&Input, Option<Digest>), &Result<Vec<f32>>)| {
-                    let (digest, features) = (digest?, features.as_ref().ok()?.clone());
+                let rows = batch.iter().zip(digests).zip(&features).filter_map(|((input, digest), views)| {
+                    let (digest, plain) = (digest?, views.as_ref().ok()?.first()?.clone());
                     let is_fresh = !known.contains_key(&digest);
-                    Some((input.name(), digest, features, is_fresh))
-                };
-                let rows = batch.iter().zip(digests).zip(&features).filter_map(row).collect();
+                    Some((input.name(), digest, plain, is_fresh))
+                });
+                let rows = rows.collect();
                 if let Err(error) = writer.add(rows) {
                     tracing::debug!("no longer kept: {error:#}");
                 }
             }
-            let judge = |(features, mirrored): (Result<Vec<f32>>, Option<Result<Vec<f32>>>)| {
-                self.judge(&features?, mirrored.transpose()?.as_deref())
-            };
-            consume(batch, features.into_iter().zip(mirrored).map(judge).collect())
+            consume(batch, features.into_iter().map(|features| self.judge(&features?)).collect())
         })
     }
 
-    /// Features of the pictures that could be read, those that are not known all through the network at once, and the
-    /// errors of the others in their places.
-    fn features(&self, prepared: Vec<Result<Plain>>) -> Result<Vec<Result<Vec<f32>>>> {
-        let (mut known, mut pixels) = (Vec::with_capacity(prepared.len()), Vec::new());
-        for prepared in prepared {
-            match prepared {
-                Ok(Plain::Features(features)) => known.push(Some(features.clone())),
-                Ok(Plain::Pixels(picture)) => {
-                    known.push(None);
-                    pixels.push(Ok(picture));
-                }
-                Err(error) => {
-                    known.push(None);
-                    pixels.push(Err(error));
-                }
-            }
-        }
-        let mut computed = self.extractor.features(pixels)?.into_iter();
-        let mut next = || computed.next().context("a picture without features")?;
-        Ok(known.into_iter().map(|known| known.map_or_else(&mut next, Ok)).collect())
+    /// Features of each view of the pictures that could be read, those that are not known all through the network at
+    /// once, and the errors of the others in their places.
+    fn features(&self, mut pictures: Vec<Result<Vec<View>>>) -> Result<Vec<Result<Vec<Vec<f32>>>>> {
+        let take_pixels = |view: &mut View| match view {
+            View::Known(_) => None,
+            View::New(pixels) => Some(Ok(mem::take(pixels))),
+        };
+        let new = pictures.iter_mut().flatten().flatten().filter_map(take_pixels).collect();
+        let mut computed = self.extractor.features(new)?.into_iter();
+        let mut of_view = |view: View| match view {
+            View::Known(features) => Ok(features.clone()),
+            View::New(_) => computed.next().context("a view without features")?,
+        };
+        let of_picture = |views: Result<Vec<View>>| {
+            // All of them before the first error ends it: each takes the next that was computed.
+            let features: Vec<Result<Vec<f32>>> = views?.into_iter().map(&mut of_view).collect();
+            features.into_iter().collect()
+        };
+        Ok(pictures.into_iter().map(of_picture).collect())
     }
 
-    /// Features of those mirror images that are asked for, in their places.
-    fn mirrored(&self, pixels: Vec<Option<Vec<f32>>>) -> Result<Vec<Option<Result<Vec<f32>>>>> {
-        let is_wanted: Vec<bool> = pixels.iter().map(Option::is_some).collect();
-        let mut features = self.extractor.features(pixels.into_iter().flatten().map(Ok).collect())?.into_iter();
-        Ok(is_wanted.into_iter().map(|is_wanted| if is_wanted { features.next() } else { None }).collect())
-    }
-
-    /// Judges a picture by its features, and by those of its mirror image if that counts too. The distance is that of the
-    /// picture itself, since the limit was set on pictures without their mirror images.
-    fn judge(&self, features: &[f32], mirrored: Option<&[f32]>) -> Result<Judgement> {
-        let distance = self.known.as_ref().map(|known| known.distance(features));
-        let mut probabilities = self.head.answer(features)?;
-        if let Some(mirrored) = mirrored {
-            let other = self.head.answer(mirrored)?;
-            probabilities.iter_mut().zip(other).for_each(|(one, other)| *one = (*one + other) / 2.0);
-        }
-        Ok(Judgement { probabilities, distance })
+    /// Judges a picture by the features of its views, the picture itself first. The distance is that of the picture
+    /// itself, since the limit was set on pictures without their mirror images.
+    fn judge(&self, views: &[Vec<f32>]) -> Result<Judgement> {
+        let plain = views.first().context("a picture without features")?;
+        let distance = self.known.as_ref().map(|known| known.distance(plain));
+        let answers = views.iter().map(|features| self.head.answer(features)).collect::<Result<Vec<_>>>()?;
+        let mean = |class: usize| answers.iter().map(|answer| answer[class]).sum::<f32>() / answers.len() as f32;
+        Ok(Judgement { probabilities: (0..self.class_names().len()).map(mean).collect(), distance })
     }
 }
 
-/// A picture on its way to its features.
-struct Prepared<'a> {
-    plain: Plain<'a>,
-    /// The network's input for its mirror image, if that counts.
-    mirrored: Option<Vec<f32>>,
-}
-
-enum Plain<'a> {
-    Features(&'a Vec<f32>),
-    Pixels(Vec<f32>),
-}
-
-impl<'a> Prepared<'a> {
-    fn separate(prepared: Result<Self>) -> (Result<Plain<'a>>, Option<Vec<f32>>) {
-        match prepared {
-            Ok(Self { plain, mirrored }) => (Ok(plain), mirrored),
-            Err(error) => (Err(error), None),
-        }
-    }
+/// A view of a picture on its way to its features.
+enum View<'a> {
+    Known(&'a Vec<f32>),
+    /// The network's input.
+    New(Vec<f32>),
 }
 
 /// The digest of a picture that could be read, beside what became of it.
-fn separate(read: Result<(Option<Digest>, Prepared)>) -> (Option<Digest>, Result<Prepared>) {
+fn separate<T>(read: Result<(Option<Digest>, T)>) -> (Option<Digest>, Result<T>) {
     match read {
-        Ok((digest, prepared)) => (digest, Ok(prepared)),
+        Ok((digest, views)) => (digest, Ok(views)),
         Err(error) => (None, Err(error)),
     }
 }
