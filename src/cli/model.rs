@@ -224,14 +224,15 @@ fn load_classifier(
     }
     let imagenet = Source::imagenet()?;
     let fallback: Option<Source> = BUNDLED.iter().find(|b| b.name == FALLBACK).map(|b| Source::Bundled(b.name));
-    match (load(&imagenet, context, convention, given), fallback) {
-        (Err(error), Some(fallback)) if error.is::<Unavailable>() => {
+    let result = load(&imagenet, context, convention, given);
+    match (result.as_ref().map_err(|error| error.downcast_ref()), fallback) {
+        (Err(Some(Unavailable { endpoint, cause, .. })), Some(fallback)) => {
             context.terminal.note(format_args!(
-                "answered by the bundled classifier `{fallback}`, not by ImageNet's 1,000 classes: {error}"
+                "answered by the bundled classifier `{fallback}`, not by ImageNet's 1,000 classes: {endpoint}: {cause}"
             ));
             load(&fallback, context, convention, given)
         }
-        (result, _) => result,
+        _ => result,
     }
 }
 

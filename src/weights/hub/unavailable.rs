@@ -34,7 +34,7 @@ impl std::error::Error for Unavailable {}
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
-    #[error("{switch} forbids the download")]
+    #[error("{switch} forbids the download; run the command once without it")]
     Offline { switch: &'static str, cache: PathBuf },
     #[error("this build can't download; build it with the feature `hub`, or pass -m FILE")]
     NotBuiltIn,
