@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::names::Part;
 use super::splits::{
-    Reading, Root, has_splits_below, in_names, is_flat, plain_part, reading, tops, undoubled, unwrap_all, unwrapped,
+    InNames, Reading, Root, has_splits_below, in_names, is_flat, likely_parts, plain_part, reading, repetition, tops,
+    undoubled, unwrap_all, unwrapped,
 };
 use super::walk::{Entry, Folder};
 use super::{ClassLevel, Input, Split};
@@ -43,14 +43,16 @@ pub(super) struct Placed {
 pub(super) fn read(folder: &Folder, level: Option<ClassLevel>) -> Result<Layout> {
     let mut layout = Layout::default();
     let data = unwrapped(folder, level);
-    if let (None, Some(parts)) = (level, in_names(data)) {
-        layout.take_named(data, parts);
+    if let (None, Some(folders)) = (level, in_names(data)) {
+        folder.pictures_outside(data).for_each(|path| layout.add(path, None, None, true));
+        layout.take_named(data, folders);
         return Ok(layout);
     }
     match reading(data, level)? {
         Reading::Splits { mut roots, others, has_classes_beside } => {
             layout.note_merged(&roots)?;
             roots.sort_by_key(|root| root.split);
+            let outer = roots.clone();
             roots.iter_mut().for_each(|root| root.folder = undoubled(root.folder));
             if level != Some(ClassLevel::Top) {
                 unwrap_all(&mut roots);
@@ -58,6 +60,11 @@ pub(super) fn read(folder: &Folder, level: Option<ClassLevel>) -> Result<Layout>
             let is_flat = |root: &Root| root.is_unlabelled || is_flat(root.folder, level);
             let any_labelled = has_classes_beside || roots.iter().any(|root| !is_flat(root));
             // What lies beside the splits belongs to none of them.
+            folder.pictures_outside(data).for_each(|path| layout.add(path, None, None, any_labelled));
+            for (outer, root) in outer.iter().zip(&roots) {
+                let outside = outer.folder.pictures_outside(root.folder);
+                outside.for_each(|path| layout.add(path, root.split, None, any_labelled && !is_flat(root)));
+            }
             data.own_pictures().for_each(|path| layout.add(path, None, None, any_labelled));
             for folder in others {
                 match has_classes_beside {
@@ -80,6 +87,7 @@ pub(super) fn read(folder: &Folder, level: Option<ClassLevel>) -> Result<Layout>
                 layout.take_unlabelled(data, None, false);
                 return Ok(layout);
             }
+            folder.pictures_outside(data).for_each(|path| layout.add(path, None, None, true));
             layout.note_part_names(data, level);
             if level.is_none() && data.path != folder.path {
                 layout.notes.push(format!(
@@ -89,7 +97,9 @@ pub(super) fn read(folder: &Folder, level: Option<ClassLevel>) -> Result<Layout>
                     named(&tops(&[data])),
                     printable(&folder.sole_folder().unwrap_or(data).class_name())
                 ));
-            } else if !has_splits_below(data) {
+            } else if has_splits_below(data) {
+                layout.note_level_of_splits(folder, data, level);
+            } else {
                 layout.note_level(folder, &[data], level);
             }
             layout.take_classes(&Root { split: None, folder: data, is_unlabelled: false }, level)?;
@@ -130,10 +140,18 @@ impl Layout {
 
     fn take_classes(&mut self, root: &Root, level: Option<ClassLevel>) -> Result<()> {
         let has_splits_below = root.split.is_none() && has_splits_below(root.folder);
+        let repetition = repetition(root.folder).filter(|_| level.is_none());
         for entry in &root.folder.entries {
             match entry {
                 Entry::Picture(path) => self.add(path, root.split, None, true),
-                Entry::Folder(class) if has_splits_below => self.take_splits_of(class)?,
+                Entry::Folder(folder) if repetition.is_some_and(|repetition| repetition.path == folder.path) => {
+                    self.notes.push(format!(
+                        "{}: left out, for it repeats the classes beside it; --classes top takes it for a class",
+                        folder.path.display()
+                    ));
+                    self.take_unlabelled(folder, root.split, true);
+                }
+                Entry::Folder(class) if has_splits_below => self.take_splits_of(class, level)?,
                 Entry::Folder(class) => self.take_class(class, root.split, level)?,
             }
         }
@@ -153,8 +171,9 @@ impl Layout {
     }
 
     /// Folders of which each is a class's part in a split.
-    fn take_named(&mut self, data: &Folder, parts: Vec<(Split, String, &Folder)>) {
+    fn take_named(&mut self, data: &Folder, InNames { named: parts, others }: InNames) {
         data.own_pictures().for_each(|path| self.add(path, None, None, true));
+        others.into_iter().for_each(|folder| self.take_unlabelled(folder, None, true));
         for (split, class, folder) in parts {
             let class = labels::composed(&class);
             for (path, _) in folder.pictures() {
@@ -166,17 +185,18 @@ impl Layout {
         self.notes.push(format!("{}: its folders are read as splits of the classes {classes}", data.path.display()));
     }
 
-    /// A class with its splits in it.
-    fn take_splits_of(&mut self, class: &Folder) -> Result<()> {
-        let name = self.name_class(class)?;
-        for entry in &class.entries {
-            match entry {
-                Entry::Picture(path) => self.add(path, None, Some(name.clone()), false),
-                Entry::Folder(part) => {
-                    let split = plain_part(part).map(|name| Root::of(part, name.part)).and_then(|root| root.split);
-                    let pictures = part.pictures().into_iter();
-                    pictures.for_each(|(path, _)| self.add(path, split, Some(name.clone()), false));
-                }
+    /// A folder with splits in it: a class, or where the leaves are asked for, a holder of classes in splits.
+    fn take_splits_of(&mut self, class: &Folder, level: Option<ClassLevel>) -> Result<()> {
+        for path in class.own_pictures() {
+            let name = self.name_class(class)?;
+            self.add(path, None, Some(name), false);
+        }
+        for part in class.folders() {
+            let split = plain_part(part).map(|name| Root::of(part, name.part)).and_then(|root| root.split);
+            for (path, holder) in part.pictures() {
+                let is_leaf = level == Some(ClassLevel::Leaf) && holder.path != part.path;
+                let name = self.name_class(if is_leaf { holder } else { class })?;
+                self.add(path, split, Some(name), false);
             }
         }
         Ok(())
@@ -218,12 +238,7 @@ impl Layout {
 
     /// Says that folders are taken for classes although their names are those of splits.
     fn note_part_names(&mut self, data: &Folder, level: Option<ClassLevel>) {
-        let folders = data.picture_folders();
-        let called: BTreeSet<String> = folders
-            .iter()
-            .filter(|folder| plain_part(folder).is_some_and(|name| name.part != Part::Unlabelled))
-            .map(|folder| folder.class_name())
-            .collect();
+        let called = likely_parts(data);
         if level.is_none() && !called.is_empty() {
             let data = data.path.display();
             let is = if called.len() == 1 { "is taken for a class" } else { "are taken for classes" };
@@ -245,6 +260,15 @@ impl Layout {
         }
     }
 
+    /// Says so where the folders of the splits in the classes could as well be these.
+    fn note_level_of_splits(&mut self, folder: &Folder, data: &Folder, level: Option<ClassLevel>) {
+        let parts: Vec<&Folder> = data.picture_folders().into_iter().flat_map(Folder::picture_folders).collect();
+        let leaves = tops(&parts);
+        if level.is_none() && leaves.len() > 1 && parts.iter().all(|part| part.own_pictures().next().is_none()) {
+            self.note_levels(folder, &tops(&[data]), &leaves);
+        }
+    }
+
     /// Says so where other folders could as well be the classes.
     fn note_level(&mut self, folder: &Folder, roots: &[&Folder], level: Option<ClassLevel>) {
         let classes: Vec<&Folder> = roots.iter().flat_map(|root| root.picture_folders()).collect();
@@ -260,12 +284,16 @@ impl Layout {
         let (tops, all) = (tops(roots), tops_of.keys().cloned().collect::<BTreeSet<_>>());
         let is_any_shared = tops_of.values().any(|tops| tops.len() > 1);
         if all.len() > 1 && (tops.len() == 1 || is_any_shared) {
-            self.notes.push(format!(
-                "{}: its classes are taken to be {}; --classes leaf takes the folders in them, {}",
-                folder.path.display(),
-                named(&tops),
-                named(&all)
-            ));
+            self.note_levels(folder, &tops, &all);
         }
+    }
+
+    fn note_levels(&mut self, folder: &Folder, tops: &BTreeSet<String>, leaves: &BTreeSet<String>) {
+        self.notes.push(format!(
+            "{}: its classes are taken to be {}; --classes leaf takes the folders in them, {}",
+            folder.path.display(),
+            named(tops),
+            named(leaves)
+        ));
     }
 }

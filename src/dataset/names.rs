@@ -46,8 +46,7 @@ const GENERAL: [&str; 48] = [
 
 /// What a name says, if it has the word for one part in it.
 pub(super) fn part_of(name: &str) -> Option<PartName> {
-    let words = words(name);
-    let small: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let small: Vec<String> = words(name).iter().map(|word| word.to_lowercase()).collect();
     let found: Vec<(&str, Part)> = small.iter().filter_map(|word| part_word(word)).collect();
     let has = |split| found.iter().any(|(_, part)| *part == Part::Split(split));
     let (first, part) = *found.first()?;
@@ -60,9 +59,16 @@ pub(super) fn part_of(name: &str) -> Option<PartName> {
         }
         () => return None,
     };
-    let is_rest = |small: &String| part_word(small).is_none() && !is_general(small);
-    let rest = words.iter().zip(&small).filter(|(_, small)| is_rest(small)).map(|(word, _)| word.clone());
-    Some(PartName { part, word: word.to_owned(), rest: rest.collect() })
+    Some(PartName { part, word: word.to_owned(), rest: words_of_data(name) })
+}
+
+/// The words of a name that belong to the data: neither to a part nor to data in general.
+pub(super) fn words_of_data(name: &str) -> Vec<String> {
+    words(name).into_iter().filter(|word| is_of_data(&word.to_lowercase())).collect()
+}
+
+fn is_of_data(word: &str) -> bool {
+    part_word(word).is_none() && !is_general(word)
 }
 
 /// Whether a name says nothing of what the pictures show: `images`, `dataset`.

@@ -178,6 +178,108 @@ fn what_lies_beside_splits_or_classes_keeps_no_label_and_takes_none_away() {
 }
 
 #[test]
+fn a_stray_picture_changes_the_meaning_of_no_folder_around() {
+    let cases: &[&[(&str, &str)]] = &[
+        &[("cover.jpg", "-/-!"), ("archive/train/cat/1.jpg", "train/cat"), ("archive/test/cat/2.jpg", "test/cat")],
+        &[("cover.jpg", "-/-!"), ("archive/cat/1.jpg", "-/cat"), ("archive/dog/2.jpg", "-/dog")],
+        &[
+            ("docs/fig.jpg", "-/-!"),
+            ("archive/train/cat/1.jpg", "train/cat"),
+            ("archive/train/dog/2.jpg", "train/dog"),
+            ("archive/test/cat/3.jpg", "test/cat"),
+        ],
+        &[
+            ("train/cover.jpg", "train/-!"),
+            ("train/train/cat/1.jpg", "train/cat"),
+            ("train/train/dog/2.jpg", "train/dog"),
+            ("test/test/cat/3.jpg", "test/cat"),
+            ("test/test/dog/4.jpg", "test/dog"),
+        ],
+        // Neither does a folder beside those that name split and class.
+        &[
+            ("misc/1.jpg", "-/-!"),
+            ("cat_train/1.jpg", "train/cat"),
+            ("cat_test/2.jpg", "test/cat"),
+            ("dog_train/3.jpg", "train/dog"),
+            ("dog_test/4.jpg", "test/dog"),
+            ("fish_train/5.jpg", "train/fish"),
+        ],
+        &[("intel_train/cat/1.jpg", "train/cat"), ("intel_test/cat/2.jpg", "test/cat"), ("other_pred/3.jpg", "-/-!")],
+    ];
+    for expected in cases {
+        assert_read(None, expected);
+    }
+}
+
+#[test]
+fn folders_with_the_same_classes_and_a_word_for_a_part_are_splits() {
+    for (train, split) in [
+        ("train_augmented", "train"),
+        ("asl_alphabet_train", "train"),
+        ("train_en", "train"),
+        ("rps-validation", "val"),
+    ] {
+        let file = |folder: &str, class: &str| format!("{folder}/{class}/1.jpg");
+        let expected: Vec<(String, String)> = [(train, split), ("test", "test")]
+            .into_iter()
+            .flat_map(|(folder, split)| ["cat", "dog"].map(|class| (file(folder, class), format!("{split}/{class}"))))
+            .collect();
+        assert_read(None, &expected.iter().map(|(file, place)| (file.as_str(), place.as_str())).collect::<Vec<_>>());
+    }
+    // The part to train on may have the name of the data alone.
+    assert_read(
+        None,
+        &[
+            ("rps/paper/1.jpg", "train/paper"),
+            ("rps/rock/2.jpg", "train/rock"),
+            ("rps-test-set/paper/3.jpg", "test/paper"),
+            ("rps-test-set/rock/4.jpg", "test/rock"),
+            ("rps-validation/paper/5.jpg", "val/paper"),
+            ("rps-validation/rock/6.jpg", "val/rock"),
+        ],
+    );
+    // One class in two parts, and another in one: nothing says that these are splits.
+    let expected =
+        [("intel_train/1.jpg", "-/intel_train"), ("intel_test/2.jpg", "-/intel_test"), ("tram/3.jpg", "-/tram")];
+    let notes = assert_read(None, &expected[..]).notes;
+    assert!(notes.is_empty() || notes[0].contains("taken for classes"), "{notes:?}");
+}
+
+#[test]
+fn a_folder_that_repeats_the_classes_beside_it_is_no_class() {
+    let expected = [
+        ("Parasitized/1.jpg", "-/Parasitized"),
+        ("Uninfected/2.jpg", "-/Uninfected"),
+        ("cell_images/Parasitized/1.jpg", "-/-!"),
+        ("cell_images/Uninfected/2.jpg", "-/-!"),
+    ];
+    let notes = assert_read(None, &expected).notes;
+    assert!(notes[0].contains("cell_images: left out"), "{notes:?}");
+}
+
+#[test]
+fn leaves_may_lie_in_the_splits_of_what_holds_them() {
+    let tops = [
+        ("amazon/train/bike/1.jpg", "train/amazon"),
+        ("amazon/test/mug/2.jpg", "test/amazon"),
+        ("dslr/train/bike/3.jpg", "train/dslr"),
+        ("dslr/test/bike/4.jpg", "test/dslr"),
+    ];
+    let notes = assert_read(None, &tops).notes;
+    assert!(
+        notes[0].contains("`amazon`, `dslr`; --classes leaf takes the folders in them, `bike`, `mug`"),
+        "{notes:?}"
+    );
+    let leaves = [
+        ("amazon/train/bike/1.jpg", "train/bike"),
+        ("amazon/test/mug/2.jpg", "test/mug"),
+        ("dslr/train/bike/3.jpg", "train/bike"),
+        ("dslr/test/bike/4.jpg", "test/bike"),
+    ];
+    assert_eq!(assert_read(Some(ClassLevel::Leaf), &leaves).class_names, ["bike", "mug"]);
+}
+
+#[test]
 fn a_folder_with_more_pictures_than_its_folders_has_no_classes() {
     assert_read(None, &[("1.jpg", "-/-"), ("sub/2.jpg", "-/-")]);
     let expected = [("1.jpg", "-/-"), ("2.jpg", "-/-"), ("3.jpg", "-/-"), ("a/4.jpg", "-/-"), ("b/5.jpg", "-/-")];

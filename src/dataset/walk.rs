@@ -86,12 +86,17 @@ impl Folder {
         self.own_pictures().next().is_some() || self.folders().any(Folder::has_pictures)
     }
 
-    /// The one folder that holds all the pictures, none of which lies beside it.
+    /// The one folder that holds the pictures, but for fewer that lie beside it.
     pub fn sole_folder(&self) -> Option<&Folder> {
         match self.picture_folders()[..] {
-            [folder] if self.own_pictures().next().is_none() => Some(folder),
+            [folder] if self.own_pictures().count() < folder.pictures().len() => Some(folder),
             _ => None,
         }
+    }
+
+    /// The pictures in it that do not lie in `inner`.
+    pub fn pictures_outside(&self, inner: &Folder) -> impl Iterator<Item = &Path> {
+        self.pictures().into_iter().map(|(path, _)| path).filter(|path| !path.starts_with(&inner.path))
     }
 
     /// The files at whatever depth that are no pictures.
