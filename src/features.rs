@@ -11,6 +11,7 @@ mod npy;
 mod npz;
 mod safetensors;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -174,6 +175,23 @@ impl Features {
         let taken = self.rows.iter().filter(|row| !row.is_finite()).map(|row| (row.path.clone(), reason.to_owned()));
         let taken = taken.collect();
         self.rows.retain(Row::is_finite);
+        taken
+    }
+
+    /// Takes out the classes that only pictures of the split `test` have, which then have none; returns their names.
+    pub fn take_classes_of_tests(&mut self) -> Vec<String> {
+        let is_test = |row: &&Row| row.split == Some(Split::Test);
+        let of_tests: HashSet<usize> = self.rows.iter().filter(is_test).filter_map(|row| row.class).collect();
+        let of_others: HashSet<usize> =
+            self.rows.iter().filter(|row| !is_test(row)).filter_map(|row| row.class).collect();
+        let is_taken = |class: &usize| of_tests.contains(class) && !of_others.contains(class);
+        let (taken, kept): (Vec<usize>, Vec<usize>) = (0..self.class_names.len()).partition(is_taken);
+        for row in &mut self.rows {
+            row.class = row.class.and_then(|class| kept.binary_search(&class).ok());
+        }
+        let names = |classes: Vec<usize>| classes.into_iter().map(|class| self.class_names[class].clone()).collect();
+        let (taken, kept) = (names(taken), names(kept));
+        self.class_names = kept;
         taken
     }
 

@@ -142,6 +142,14 @@ impl Finetune {
             let text = format!("--resume: {folder}/args.toml says otherwise than the options; leave these out");
             return Err(WrongUsage(text).into());
         }
+        let given = &self.data.data;
+        let is_given = given != Path::new(super::data::DEFAULT_DATA);
+        if is_given && given.canonicalize().ok() != arguments.data.canonicalize().ok() {
+            let (given, data) = (given.display(), arguments.data.display());
+            return Err(
+                WrongUsage(format!("--resume: {folder} trains on {data}, not on {given}; leave that out")).into()
+            );
+        }
         if !run.checkpoint().is_file() && run.last().is_file() {
             context.terminal.note(format_args!("{folder}: the run is done; nothing is left to train"));
             return Ok(Status::Done);

@@ -230,7 +230,10 @@ pub fn features(
         let assigned = train::assign(&dataset.class_names, labels, settings.held_out(), settings.seed);
         assigned.map(drop).with_context(|| data.data.display().to_string())
     };
-    let (features, unreadable) = data.features(check, overwrite, context)?;
+    let (mut features, unreadable) = data.features(check, overwrite, context)?;
+    for name in features.take_classes_of_tests() {
+        context.terminal.note(format_args!("class `{name}` has pictures in `test` alone, and is left out"));
+    }
     // Nothing is learned from those of a test anyway.
     let is_left_out = |row: &&Row| row.class.is_none() && row.split != Some(Split::Test);
     let left_out: Vec<&str> = features.rows.iter().filter(is_left_out).map(|row| row.path.as_str()).collect();

@@ -47,6 +47,13 @@ impl<'a> Data<'a> {
         Ok(Self { features, train: rows(train), val: rows(val) })
     }
 
+    /// The classes that have a single training picture, which is never held out.
+    pub fn single_pictures(&self) -> Vec<&'a str> {
+        let names = self.features.class_names.iter().enumerate();
+        let count = |class: usize| self.train.iter().filter(|row| row.class == Some(class)).count();
+        names.filter(|(class, _)| count(*class) == 1).map(|(_, name)| name.as_str()).collect()
+    }
+
     /// Every picture with its part and class, training first.
     pub fn examples(&self) -> impl Iterator<Item = Example<'_>> {
         let example = |split| {

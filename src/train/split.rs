@@ -1,5 +1,7 @@
 //! Which pictures train and which validate.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -9,7 +11,7 @@ use crate::dataset::Split;
 
 /// Indices of the rows to train on and to validate with, in order: by the data set's own folders
 /// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`; without a fraction, all train.
-/// Rows of `test` and rows without a class are left out.
+/// Rows of `test` and rows without a class are left out; a class that only rows of `test` have is none of theirs.
 ///
 /// # Errors
 /// If there are fewer than two classes or a class is missing from a part.
@@ -19,21 +21,30 @@ pub fn assign(
     val_fraction: Option<f64>,
     seed: u64,
 ) -> Result<(Vec<usize>, Vec<usize>)> {
-    let mut is_any_test = false;
+    let labels: Vec<_> = labels.collect();
+    let is_test = |(split, _): &(Option<Split>, Option<usize>)| *split == Some(Split::Test);
+    let of_tests: HashSet<usize> =
+        labels.iter().filter(|label| is_test(label)).filter_map(|(_, class)| *class).collect();
     let rows: Vec<Labelled> = labels
+        .iter()
         .enumerate()
-        .inspect(|(_, (split, _))| is_any_test |= *split == Some(Split::Test))
-        .filter(|(_, (split, _))| *split != Some(Split::Test))
-        .filter_map(|(index, (split, class))| Some(Labelled { index, split, class: class? }))
+        .filter(|(_, label)| !is_test(label))
+        .filter_map(|(index, (split, class))| Some(Labelled { index, split: *split, class: (*class)? }))
         .collect();
-    if rows.is_empty() && is_any_test {
+    if rows.is_empty() && !labels.is_empty() && labels.iter().all(is_test) {
         bail!("every picture is in `test`, which is never trained on; expected some in DATA/train/CLASS/*");
+    }
+    if rows.is_empty() && labels.iter().any(|(split, _)| *split == Some(Split::Train)) {
+        bail!("the pictures in `train` lie in no class folders; move those of each class into DATA/train/CLASS/");
     }
     if rows.is_empty() {
         bail!("no picture has a class; expected a folder for each class, DATA/CLASS/*.jpg or DATA/train/CLASS/*.jpg");
     }
-    ensure!(class_names.len() >= 2, "one class only (`{}`), expected at least two class folders", class_names[0]);
-    let (train, val): (Vec<_>, Vec<_>) = if rows.iter().any(|row| row.split == Some(Split::Val)) {
+    let is_of_tests = |class: &usize| of_tests.contains(class) && rows.iter().all(|row| row.class != *class);
+    let classes: Vec<usize> = (0..class_names.len()).filter(|class| !is_of_tests(class)).collect();
+    ensure!(classes.len() >= 2, "one class only (`{}`), expected at least two class folders", class_names[classes[0]]);
+    let has_val = rows.iter().any(|row| row.split == Some(Split::Val));
+    let (train, val): (Vec<_>, Vec<_>) = if has_val {
         rows.into_iter().partition(|row| row.split != Some(Split::Val))
     } else if let Some(val_fraction) = val_fraction {
         let classes: Vec<usize> = rows.iter().map(|row| row.class).collect();
@@ -48,9 +59,16 @@ pub fn assign(
     // Without any validation pictures there is no such part.
     let parts = [("training", &train), ("validation", &val)];
     for (name, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-        for (class, class_name) in class_names.iter().enumerate() {
+        for &class in &classes {
+            let class_name = &class_names[class];
+            let is_there = rows.iter().any(|row| row.class == class);
             ensure!(
-                rows.iter().any(|row| row.class == class),
+                is_there || has_val,
+                "class `{class_name}` has one picture, which can't both train and validate; add pictures, or let \
+                 cross-validation judge: --head linear, without --val"
+            );
+            ensure!(
+                is_there,
                 "class `{class_name}` has no {name} pictures; every class needs some in either part of the data: {}",
                 remedy(class_name, class_names)
             );
@@ -130,6 +148,23 @@ mod tests {
         let labels = [(Some(Split::Train), Some(0)), (Some(Split::Val), Some(1))];
         let error = assign(&names, labels.into_iter(), None, 0).unwrap_err().to_string();
         assert!(error.contains("class `cat` has no training") && error.contains("`Cat` one name"), "{error}");
+    }
+
+    #[test]
+    fn a_class_of_tests_alone_is_passed_over() {
+        let names = ["cat", "dog", "unknown"].map(str::to_owned);
+        let labels = [(Some(Split::Train), Some(0)), (Some(Split::Train), Some(1)), (Some(Split::Test), Some(2))];
+        assert_eq!(assign(&names, labels.into_iter(), None, 0).unwrap(), (vec![0, 1], vec![]));
+    }
+
+    #[test]
+    fn what_keeps_pictures_from_training_is_named() {
+        let flat = [(Some(Split::Train), None), (Some(Split::Test), None)];
+        assert!(split_of(&flat, 0.2).unwrap_err().to_string().contains("`train` lie in no class folders"));
+        let tests = [(Some(Split::Test), Some(0)), (Some(Split::Test), Some(1))];
+        assert!(split_of(&tests, 0.2).unwrap_err().to_string().contains("every picture is in `test`"));
+        let single = [(None, Some(0)), (None, Some(1)), (None, Some(1))];
+        assert!(split_of(&single, 0.2).unwrap_err().to_string().contains("class `cat` has one picture"));
     }
 
     #[test]
