@@ -13,6 +13,9 @@ use crate::features::{Cache, Extraction, Features, Pipeline};
 use crate::weights::{self, Pool};
 use crate::{network, output, terminal};
 
+/// What commands work on unless told otherwise.
+pub const DEFAULT_DATA: &str = "features.safetensors";
+
 /// Which folders are classes.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct ClassesArgument {
@@ -60,7 +63,7 @@ pub fn warn_of_strays<'a>(paths: impl ExactSizeIterator<Item = &'a str>) {
 #[derive(Debug, Args)]
 pub struct DataArguments {
     /// A folder of class folders, or a features file
-    #[arg(value_name = "DATA", default_value = "features.safetensors")]
+    #[arg(value_name = "DATA", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
     /// Where features of a folder are kept for the next run [default: xcept's cache folder]
     #[arg(long, value_name = "FILE")]

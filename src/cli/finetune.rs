@@ -245,8 +245,15 @@ fn describe(best: &EpochReport, epochs: usize, data: &Data) -> String {
     }
 }
 
-fn describe_calibration(best: &EpochReport, has_validation: bool) -> String {
+fn describe_calibration(best: &EpochReport, data: &Data) -> String {
+    let has_validation = !data.val.is_empty();
     if best.phase == Phase::Head && best.learning_rate == 0.0 {
+        if data.single_pictures().len() == data.features.class_names.len() {
+            return format!(
+                "temperature {:.3}, by default: there were no held-out answers to fit it on",
+                best.temperature
+            );
+        }
         let temperature = format!("temperature {:.3}, fitted on the held-out answers", best.temperature);
         return match (best.val_calibration_error, best.val_calibrated_error) {
             (Some(before), Some(after)) if has_validation => {
@@ -292,7 +299,7 @@ fn train(
         Training { run, arguments, data, backbone: backbone.as_ref(), known, context }.run(checkpoint)?;
     let best = best.context("no epoch was trained")?;
     if !best.val_loss.is_nan() {
-        context.terminal.note(describe_calibration(&best, !data.val.is_empty()));
+        context.terminal.note(describe_calibration(&best, data));
     }
     if let Some(output) = arguments.output.as_deref().filter(|output| !is_copy(output, run)) {
         output::write_atomically(output, Existing::of(arguments.overwrite), &std::fs::read(run.best())?)?;

@@ -55,6 +55,11 @@ impl Training<'_> {
         bar.finish_and_clear();
         let head = solved?;
         describe_choice(&head).into_iter().for_each(|line| self.context.terminal.note(line));
+        for class in self.data.single_pictures().into_iter().filter(|_| head.folds > 0) {
+            self.context.terminal.note(format_args!(
+                "class `{class}` has one training picture, which can't be held out: cross-validation says nothing of it"
+            ));
+        }
         run.write_candidates(&head.candidates)?;
         let SolvedHead { model, report, .. } = head;
         let paths = [Some(run.best()), (settings.unfreeze == Unfreeze::Nothing).then(|| run.last())];
