@@ -1,21 +1,22 @@
 //! Text that people and other programs wrote: lists of paths, names of classes.
 //!
-//! The one place that takes in UTF-8 and UTF-16, with or without a byte-order mark, and lines that end as on Unix,
-//! Windows or an old Mac, or with NUL as `find -print0` ends them.
+//! The one place that takes in UTF-8, UTF-16 and UTF-32, with or without a byte-order mark, and lines that end as on
+//! Unix, Windows or an old Mac, or with NUL as `find -print0` ends them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 /// The lines of a text without what ends them; empty ones are left out. They are bytes, for a path need not be UTF-8,
-/// but UTF-16 comes out as UTF-8.
+/// but UTF-16 and UTF-32 come out as UTF-8.
 ///
 /// # Errors
-/// If the text is damaged UTF-16.
+/// If the text is damaged UTF-16 or UTF-32.
 pub fn lines(text: Vec<u8>) -> Result<Vec<Vec<u8>>> {
     let text = match Encoding::of(&text) {
         Encoding::Bytes { mark } => text[mark..].to_vec(),
         Encoding::Utf16 { mark, is_big_endian } => from_utf16(&text[mark..], is_big_endian)?,
+        Encoding::Utf32 { is_big_endian } => from_utf32(&text[4..], is_big_endian)?,
     };
     let (has_nul, has_newline) = (text.contains(&0), text.contains(&b'\n'));
     let end = match (has_nul, has_newline) {
@@ -23,9 +24,14 @@ pub fn lines(text: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         (false, true) => b'\n',
         (false, false) => b'\r',
     };
-    // Between NULs a line may hold anything.
-    let line = |line: &[u8]| if has_nul { line.to_vec() } else { line.strip_suffix(b"\r").unwrap_or(line).to_vec() };
-    let is_blank = |line: &Vec<u8>| line.iter().all(u8::is_ascii_whitespace);
+    let line = |line: &[u8]| {
+        // A list that others were appended to has a mark where each begins.
+        let line = line.strip_prefix(MARK).unwrap_or(line);
+        // Between NULs a line may hold anything.
+        if has_nul { line.to_vec() } else { line.strip_suffix(b"\r").unwrap_or(line).to_vec() }
+    };
+    // DOS ends a text with Ctrl-Z.
+    let is_blank = |line: &Vec<u8>| line.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0x1a);
     Ok(text.split(|byte| *byte == end).map(line).filter(|line| !is_blank(line)).collect())
 }
 
@@ -73,12 +79,21 @@ enum Encoding {
         mark: usize,
         is_big_endian: bool,
     },
+    /// With a mark, which takes four bytes.
+    Utf32 {
+        is_big_endian: bool,
+    },
 }
+
+/// The byte-order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Encoding {
     fn of(text: &[u8]) -> Self {
         match text {
             [0xef, 0xbb, 0xbf, ..] => Encoding::Bytes { mark: 3 },
+            [0xff, 0xfe, 0, 0, _, ..] => Encoding::Utf32 { is_big_endian: false },
+            [0, 0, 0xfe, 0xff, ..] => Encoding::Utf32 { is_big_endian: true },
             [0xff, 0xfe, ..] => Encoding::Utf16 { mark: 2, is_big_endian: false },
             [0xfe, 0xff, ..] => Encoding::Utf16 { mark: 2, is_big_endian: true },
             _ => match unmarked_utf16(text) {
@@ -113,6 +128,14 @@ fn from_utf16(text: &[u8], is_big_endian: bool) -> Result<Vec<u8>> {
     Ok(text.context("the text is damaged UTF-16; save it as UTF-8")?.into_bytes())
 }
 
+fn from_utf32(text: &[u8], is_big_endian: bool) -> Result<Vec<u8>> {
+    let (quads, rest) = text.as_chunks::<4>();
+    let of = |quad: &[u8; 4]| if is_big_endian { u32::from_be_bytes(*quad) } else { u32::from_le_bytes(*quad) };
+    let text: Option<String> = quads.iter().map(|quad| char::from_u32(of(quad))).collect();
+    let text = text.filter(|_| rest.is_empty());
+    Ok(text.context("the text is damaged UTF-32; save it as UTF-8")?.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,11 +159,19 @@ mod tests {
                     utf16(&marked, u16::to_be_bytes),
                     utf16(&text, u16::to_le_bytes),
                     utf16(&text, u16::to_be_bytes),
+                    marked.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect(),
+                    marked.chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect(),
                 ] {
                     assert_eq!(paths(stored.clone()).unwrap(), PATHS.map(PathBuf::from), "{stored:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn lists_that_were_joined_and_the_end_of_dos_leave_no_trace() {
+        let joined = "\u{feff}a.jpg\r\n\u{feff}b.jpg\r\n\u{1a}";
+        assert_eq!(paths(joined.into()).unwrap(), ["a.jpg", "b.jpg"].map(PathBuf::from));
     }
 
     #[test]

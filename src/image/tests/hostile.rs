@@ -174,7 +174,7 @@ fn a_file_that_cannot_be_read_says_so_without_its_path() {
     let error = read(std::path::Path::new("no/such.jpg")).unwrap_err().to_string();
     assert_eq!(error, "no such file; check the path");
     let error = read(std::path::Path::new("no/b\u{fffd}.jpg")).unwrap_err().to_string();
-    assert_eq!(error, "its name is not UTF-8; rename it");
+    assert_eq!(error, "no such file, and its name is not UTF-8; save the list as UTF-8, or rename the file");
     let error = read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
     assert_eq!(error, "a folder without pictures");
 }
