@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let explain = |error: std::io::Error| match error.kind() {
         // Names are kept as text; this stands where one was none.
         ErrorKind::NotFound if path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER) => {
-            anyhow!("its name is not UTF-8; rename it")
+            anyhow!("no such file, and its name is not UTF-8; save the list as UTF-8, or rename the file")
         }
         ErrorKind::NotFound => anyhow!("no such file; check the path"),
         ErrorKind::PermissionDenied => anyhow!("permission denied; make it readable"),
@@ -158,6 +158,9 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<(Codec, &'static str)> {
 
 fn decode_jpeg(bytes: &[u8], outline: &jpeg::Outline, side: usize) -> Result<DynamicImage> {
     let factor = outline.factor(side);
+    if !outline.has_huffman_tables() {
+        return jpeg::decode_scaled(&jpeg::as_motion_jpeg(bytes), outline, factor);
+    }
     let zune = || decode_with(bytes, ImageFormat::Jpeg, "JPEG");
     match (outline.suits_zune(), factor == 1 && !outline.has_quartered_chroma()) {
         (false, _) => jpeg::decode_scaled(bytes, outline, factor),

@@ -27,6 +27,9 @@ pub(super) fn note_stretched(bytes: &[u8]) {
     GUESSED.lock().unwrap_or_else(PoisonError::into_inner).insert(hasher.finish());
 }
 
+/// From here on a float stands for a missing value.
+const MISSING: f32 = 1e30;
+
 /// Samples at 8 bits, and whether their range was guessed.
 #[derive(Debug)]
 pub(super) struct Narrowed {
@@ -51,12 +54,16 @@ pub(super) fn narrow(samples: &[u16], white: Option<u32>) -> Narrowed {
 }
 
 /// Numbers of any size at 8 bits, their black being 0. Up to 255 they are what they are, as in Pillow; beyond,
-/// their white is guessed like that of 16-bit samples. Floats that reach at most 1 have their white there.
+/// their white is guessed like that of 16-bit samples. Floats of which half reach at most 1 have their white there: what
+/// is more is brighter than white.
 pub(super) fn narrow_numbers(numbers: &[f32], is_float: bool, white: Option<f64>) -> Narrowed {
-    let largest = numbers.iter().copied().filter(|number| number.is_finite()).fold(0.0, f32::max);
-    let largest = f64::from(largest);
+    let is_value = |number: &f32| *number > 0.0 && *number < MISSING;
+    let mut values: Vec<f32> = numbers.iter().copied().filter(is_value).collect();
+    let largest = f64::from(values.iter().copied().fold(0.0, f32::max));
+    let middle = values.len() / 2;
+    let are_shares = is_float && (values.is_empty() || *values.select_nth_unstable_by(middle, f32::total_cmp).1 <= 1.0);
     let said = white.filter(|white| *white > 0.0 && largest <= *white);
-    let guess = if is_float && largest <= 1.0 { 1.0 } else { common_range(largest) };
+    let guess = if are_shares { 1.0 } else { common_range(largest) };
     let scale = 255.0 / said.unwrap_or(guess);
     // A cast saturates, and makes 0 of what is no number.
     let samples = numbers.iter().map(|number| (f64::from(*number) * scale) as u8).collect();
@@ -106,6 +113,9 @@ mod tests {
         let levels = |numbers: &[f32], is_float| narrow_numbers(numbers, is_float, None).samples;
         assert_eq!(levels(&[-3.0, f32::NAN, 0.9, 7.8, 255.0], true), [0, 0, 0, 7, 255]);
         assert_eq!(levels(&[0.0, 0.5, 1.0], true), [0, 127, 255]);
+        // One pixel brighter than white, and one that is missing.
+        assert_eq!(levels(&[0.0, 0.5, 0.7, 1.2], true), [0, 127, 178, 255]);
+        assert_eq!(levels(&[0.0, 0.5, 1.0, f32::MAX], true), [0, 127, 255, 255]);
         assert_eq!(levels(&[0.0, 1.0], false), [0, 1]);
         assert_eq!(levels(&[65535.0, 32768.0, f32::INFINITY], true), [255, 127, 255]);
     }

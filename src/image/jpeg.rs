@@ -20,6 +20,9 @@ pub use quality::quality;
 const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
+const HUFFMAN_TABLES: u8 = 0xC4;
+/// APP0, which also others use.
+const JFIF: u8 = 0xE0;
 /// APP14.
 const ADOBE: u8 = 0xEE;
 /// Defines a hierarchy of frames.
@@ -36,8 +39,12 @@ pub struct Outline {
     components: Vec<Component>,
     /// How many components the first scan holds.
     interleaved: usize,
-    /// Whether Adobe's marker says that three components are not luma and chroma.
-    is_adobe_rgb: bool,
+    /// Not so in the frames of a camera's Motion JPEG, which all use the tables of T.81, annex K.
+    has_huffman_tables: bool,
+    /// What three components are, as libjpeg sees it.
+    is_rgb: bool,
+    /// Whether every decoder sees it so.
+    has_common_colours: bool,
     pub metadata: Metadata,
 }
 
@@ -65,7 +72,8 @@ impl Outline {
     pub fn read(bytes: &[u8]) -> Result<Outline> {
         let mut rest = Reader { bytes, at: 2 };
         let mut outline: Option<Outline> = None;
-        let (mut is_adobe_rgb, mut has_pixels, mut segments) = (false, false, Vec::new());
+        let (mut is_jfif, mut adobe, mut has_tables) = (false, None, false);
+        let (mut has_pixels, mut segments) = (false, Vec::new());
         loop {
             let marker = rest.marker().with_context(truncated)?;
             match marker {
@@ -82,7 +90,9 @@ impl Outline {
                     check_pixels(frame.width as u64, frame.height as u64)?;
                     outline = Some(frame);
                 }
-                ADOBE => is_adobe_rgb |= segment.starts_with(b"Adobe") && segment.get(11) == Some(&0),
+                HUFFMAN_TABLES => has_tables = true,
+                JFIF if segment.starts_with(b"JFIF\0") => is_jfif = true,
+                ADOBE if segment.starts_with(b"Adobe") => adobe = segment.get(11).copied(),
                 START_OF_SCAN => {
                     has_pixels = true;
                     let data = rest.entropy_coded();
@@ -96,7 +106,10 @@ impl Outline {
             }
         }
         let mut outline = outline.context("damaged JPEG: it has no frame header; copy the file again")?;
-        outline.is_adobe_rgb = is_adobe_rgb;
+        let ids: Vec<u8> = outline.components.iter().map(|component| component.id).collect();
+        outline.has_huffman_tables = has_tables;
+        outline.has_common_colours = ids.len() != 3 || ids == [1, 2, 3] && adobe != Some(0);
+        outline.is_rgb = !is_jfif && adobe.map_or(ids == b"RGB", |transform| transform == 0);
         outline.metadata = Metadata::of_jpeg(segments.into_iter());
         ensure!(outline.components.iter().all(|component| component.seen), truncated());
         Ok(outline)
@@ -122,7 +135,9 @@ impl Outline {
             },
             components: components.iter().map(component).collect(),
             interleaved: 0,
-            is_adobe_rgb: false,
+            has_huffman_tables: false,
+            is_rgb: false,
+            has_common_colours: true,
             metadata: Metadata::default(),
         })
     }
@@ -154,6 +169,10 @@ impl Outline {
         Ok(())
     }
 
+    pub fn has_huffman_tables(&self) -> bool {
+        self.has_huffman_tables
+    }
+
     /// Width and height in pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.width, self.height)
@@ -177,12 +196,9 @@ impl Outline {
 
     /// The largest factor by which decoding may scale down and leave both sides at `side` or more. It
     /// divides both, for a last pixel that is half a pixel would shift all others; and by 8 only the
-    /// mean of a block would be left, rounded once too often. 1 for what jpeg-decoder can't scale, or
-    /// takes for other colours than libjpeg does.
+    /// mean of a block would be left, rounded once too often. 1 for what jpeg-decoder can't scale.
     pub fn factor(&self, side: usize) -> usize {
-        let ids: Vec<u8> = self.components.iter().map(|component| component.id).collect();
-        let is_common = ids.len() == 1 || ids == [1, 2, 3] && !self.is_adobe_rgb;
-        if self.coding == Coding::Lossless || !is_common {
+        if self.coding == Coding::Lossless || self.is_cmyk() {
             return 1;
         }
         let fits = |length: usize, factor: &usize| length.is_multiple_of(*factor) && length / factor >= side;
@@ -207,7 +223,7 @@ impl Outline {
             ratio(widest, component.across) && ratio(tallest, component.down)
         });
         let one_scan = self.coding == Coding::Progressive || self.interleaved == self.components.len();
-        luma_is_finest && whole_ratios && one_scan && self.coding != Coding::Lossless
+        luma_is_finest && whole_ratios && one_scan && self.coding != Coding::Lossless && self.has_common_colours
     }
 }
 
@@ -277,6 +293,9 @@ impl<'a> Reader<'a> {
 /// picture, each block from its lowest coefficients.
 pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<DynamicImage> {
     let mut decoder = Decoder::new(bytes);
+    if outline.components.len() == 3 {
+        decoder.set_color_transform(if outline.is_rgb { ColorTransform::RGB } else { ColorTransform::YCbCr });
+    }
     if factor > 1 {
         let side = |side: usize| (side / factor) as u16; // a JPEG's sides have 16 bits
         // What is wrong with the header, decoding says as well.
@@ -294,6 +313,12 @@ pub fn decode_scaled(bytes: &[u8], outline: &Outline, factor: usize) -> Result<D
         PixelFormat::L16 => bail!("unsupported JPEG: 16 bits a sample; convert it to a baseline JPEG or a PNG"),
     };
     picture.context("damaged JPEG: fewer pixels than its header says; copy the file again")
+}
+
+/// The same picture as a frame of Motion JPEG, for which the decoder knows the tables.
+pub fn as_motion_jpeg(bytes: &[u8]) -> Vec<u8> {
+    let (start, rest) = bytes.split_at(2.min(bytes.len()));
+    [start, b"\xFF\xE0\x00\x0EAVI1\x00\x00\x00\x00\x00\x00\x00\x00", rest].concat()
 }
 
 /// What the samples of a stream are that does not say so itself.

@@ -118,11 +118,56 @@ fn a_jpeg_is_not_scaled_below_the_side_that_is_needed_nor_where_single_pixels_ar
 }
 
 #[test]
-fn a_jpeg_whose_colours_only_one_decoder_knows_is_not_scaled() {
+fn a_jpeg_without_huffman_tables_has_the_standard_ones() {
+    let jpeg = camera_jpeg(64, 48);
+    // The encoder uses the tables of T.81, annex K.
+    let mut without = jpeg.clone();
+    while let Some(start) = without.windows(2).position(|marker| marker == [0xFF, 0xC4]) {
+        let length = usize::from(u16::from_be_bytes([without[start + 2], without[start + 3]]));
+        without.drain(start..start + 2 + length);
+    }
+    assert!(without.len() < jpeg.len());
+    let [expected, found] = [jpeg, without].map(|file| decode(&file, usize::MAX).unwrap());
+    let most = expected.pixels.iter().zip(&found.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(most <= Some(6), "{most:?}");
+}
+
+/// A JPEG with its components called otherwise.
+fn with_ids(jpeg: &[u8], ids: [u8; 3]) -> Vec<u8> {
+    let mut jpeg = jpeg.to_vec();
+    let frame = jpeg.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+    let scan = jpeg.windows(2).position(|marker| marker == [0xFF, 0xDA]).unwrap();
+    for (index, id) in ids.into_iter().enumerate() {
+        jpeg[frame + 10 + 3 * index] = id;
+        jpeg[scan + 5 + 2 * index] = id;
+    }
+    jpeg
+}
+
+#[test]
+fn the_colours_of_a_jpeg_are_those_that_libjpeg_takes_it_for() {
     let jpeg = camera_jpeg(600, 400);
     let (start, rest) = jpeg.split_at(2);
+    assert_eq!(rest[..2], [0xFF, 0xE0]);
+    let (jfif, rest) = rest.split_at(2 + usize::from(u16::from_be_bytes([rest[2], rest[3]])));
     // Adobe's marker, version 100, transform 0: three components that are red, green and blue.
     let adobe = b"\xFF\xEE\x00\x0EAdobe\x00\x64\x00\x00\x00\x00\x00";
-    let picture = decode(&[start, adobe, rest].concat(), 50).unwrap();
-    assert_eq!((picture.width, picture.height), (600, 400));
+    let of = |parts: &[&[u8]], ids| with_ids(&parts.concat(), ids);
+    let rgb = of(&[start, adobe, rest], [1, 2, 3]);
+    for (file, same) in [
+        (of(&[start, rest], [1, 2, 3]), &jpeg),
+        (of(&[start, rest], [0, 1, 2]), &jpeg),
+        (of(&[start, jfif, adobe, rest], [1, 2, 3]), &jpeg),
+        (of(&[start, jfif, rest], *b"RGB"), &jpeg),
+        (of(&[start, rest], *b"RGB"), &rgb),
+        (of(&[start, adobe, rest], [0, 1, 2]), &rgb),
+    ] {
+        for side in [usize::MAX, 50] {
+            let [file, same] = [&file, same].map(|file| decode(file, side).unwrap());
+            let most = file.pixels.iter().zip(&same.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(most <= Some(5) && file.width == same.width, "{most:?}");
+        }
+    }
+    let raw = crate::image::jpeg::decode_samples(&rgb, crate::image::jpeg::Stored::Rgb).unwrap().2;
+    assert_eq!(decode(&rgb, usize::MAX).unwrap().pixels, raw);
 }
