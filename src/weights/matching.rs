@@ -90,6 +90,10 @@ pub fn find<S: AsRef<str>>(wanted: &[Wanted], found: &[(S, Vec<usize>)], order: 
 
 /// The one of several prefixes to take: the averaged weights'.
 fn preferred<'a>(prefixes: &[&'a str]) -> Result<&'a str, Mismatch> {
+    // An optimiser keeps averages of gradients by the same names.
+    let is_of_optimizer = |prefix: &&str| prefix.to_lowercase().split(['.', '/']).any(|part| part.starts_with("optim"));
+    let networks: Vec<&str> = prefixes.iter().copied().filter(|prefix| !is_of_optimizer(prefix)).collect();
+    let prefixes = if networks.is_empty() { prefixes } else { &networks };
     let averaged: Vec<&str> = prefixes.iter().copied().filter(|prefix| is_averaged(prefix)).collect();
     match (prefixes, averaged.as_slice()) {
         ([only], _) | (_, [only]) => Ok(only),

@@ -166,7 +166,10 @@ impl HeadMetadata {
             return Ok(());
         }
         let (named, classes) = (names.len(), self.class_names.len());
-        ensure!(named == classes, "{named} names of classes, the classifier has {classes}");
+        ensure!(
+            named == classes,
+            "{named} names, the classifier has {classes} classes; give a name for each, in order"
+        );
         if let Some((_, name)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
             bail!("`{name}` is named twice; give each class a name of its own");
         }

@@ -125,6 +125,18 @@ fn classifiers_of_every_usual_name_are_found_and_two_are_refused() {
     assert!(ran.assert_done().stdout.contains("head.0 2048→8, fc 8→3"), "{}", ran.stdout);
     assert!(ran.stderr.contains("relu and softmax (else"), "{}", ran.stderr);
     hidden("1").assert_failed(1, &["between its dense layers `net.fc.0` and `net.fc.1` there is no activation"]);
+    // A head spread over modules: what lies between them no file tells.
+    let spread: [(&str, &[usize]); 4] =
+        [("net.fc.weight", &[8, 2048]), ("net.fc.bias", &[8]), ("head.1.weight", &[3, 8]), ("head.1.bias", &[3])];
+    with(&spread)
+        .assert_failed(1, &["model.safetensors: `head.1.weight` may belong to the head beside `net.fc.weight`"]);
+    let spread: [(&str, &[usize]); 4] =
+        [("fc1.weight", &[8, 2048]), ("fc1.bias", &[8]), ("fc2.weight", &[3, 8]), ("fc2.bias", &[3])];
+    with(&spread).assert_failed(1, &["`fc2.weight` may belong to the head beside `fc1.weight`"]);
+    let neck = ["weight", "bias", "running_mean", "running_var"].map(|tail| format!("neck.{tail}"));
+    let mut necked: Vec<(&str, &[usize])> = neck.iter().map(|name| (name.as_str(), &[2048][..])).collect();
+    necked.extend([("fc.weight", &[3, 2048][..]), ("fc.bias", &[3])]);
+    with(&necked).assert_failed(1, &["`neck.running_mean` may belong to the head beside `fc.weight`"]);
     let two: [(&str, &[usize]); 4] = [
         ("net.fc.weight", &[3, 2048]),
         ("net.fc.bias", &[3]),

@@ -6,8 +6,8 @@
 use anyhow::{Result, bail, ensure};
 
 use super::{Names, is_of_training};
-use crate::architecture::FEATURES;
-use crate::weights::matching::{Matching, natural};
+use crate::architecture::{self, FEATURES, TensorSpec};
+use crate::weights::matching::{Matching, fits, natural};
 
 /// What programs call the classifier, the last part of its prefix.
 const CLASSIFIERS: [&str; 9] =
@@ -40,6 +40,45 @@ impl Found {
 /// # Errors
 /// If there are several, or one that can't be represented.
 pub(super) fn find(names: &Names, matching: &Matching) -> Result<Found> {
+    let found = locate(names, matching)?;
+    ensure_whole(names, matching, &found)?;
+    Ok(found)
+}
+
+/// Passes if nothing that was left aside goes on from the head, or stands before it: a head may be spread over modules
+/// whose order and activations no state dict tells.
+fn ensure_whole(names: &Names, matching: &Matching, found: &Found) -> Result<()> {
+    let dense = |part: &Part| if let Part::Dense { weight, .. } = part { Some(*weight) } else { None };
+    let Some(last) = found.parts.iter().filter_map(dense).next_back() else { return Ok(()) };
+    let outputs = names[last].1[0];
+    let own = architecture::tensors();
+    // Of another copy of the network.
+    let is_copied = |name: &str, shape: &[usize]| {
+        let is_same = |spec: &TensorSpec| {
+            let before = name.strip_suffix(spec.name.as_str());
+            fits(shape, &spec.shape) && before.is_some_and(|before| before.is_empty() || before.ends_with(['.', '/']))
+        };
+        own.iter().any(is_same)
+    };
+    let left = matching.leftovers.iter().copied().filter(|index| !found.holds(*index));
+    for (name, shape) in left.map(|index| &names[index]) {
+        if is_copied(name, shape) || is_of_training(name) {
+            continue;
+        }
+        let goes_on =
+            name.ends_with("weight") && matches!(shape[..], [_, inputs] | [_, inputs, 1, 1] if inputs == outputs);
+        let stands_between = name.ends_with("running_mean") && matches!(shape[..], [FEATURES]);
+        ensure!(
+            !goes_on && !stands_between,
+            "`{name}` may belong to the head beside `{}`, but what lies between them is not known; save the model with its \
+             head as one Sequential called `fc`",
+            names[last].0
+        );
+    }
+    Ok(())
+}
+
+fn locate(names: &Names, matching: &Matching) -> Result<Found> {
     let name = |index: usize| names[index].0.as_str();
     let left = || matching.leftovers.iter().copied();
     let is_copied = |index: usize| {

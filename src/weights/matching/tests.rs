@@ -95,6 +95,9 @@ fn averaged_weights_go_before_the_raw_ones_and_other_copies_are_refused() {
         let matching = assert_found(&network, &two(a, b), Order::Unknown, |name| name.starts_with(b));
         assert_eq!((matching.prefix.as_str(), matching.copies), (b, vec![a.to_owned()]));
     }
+    // What an optimiser keeps is no network, though it is an average.
+    let beside = two("", "optimizer.exp_avg.");
+    assert_found(&network, &beside, Order::Unknown, |name| !name.starts_with("optimizer"));
     let copies = find(&wanted(&network), &two("student.", "teacher."), Order::Unknown);
     assert_eq!(copies, Err(Mismatch::Copies(vec!["student.".to_owned(), "teacher.".to_owned()])));
 }
