@@ -95,7 +95,7 @@ impl Convert {
             return Ok(());
         };
         if let Some(names) = &self.class_names {
-            head.name_classes(&model::class_names(names)?).context("--class-names")?;
+            head.name_classes(&model::class_names(names)?).with_context(|| format!("--class-names {names}"))?;
         }
         let stem = self.output.file_stem().context("a file without a name")?.to_string_lossy().into_owned();
         if self.name.is_some() || head.class_ids.is_none() {

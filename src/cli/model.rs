@@ -14,9 +14,9 @@ use crate::convention::Convention;
 use crate::features::Pipeline;
 use crate::image::{Interpolation, Preprocessing, Resize};
 use crate::network::FeatureExtractor;
-use crate::text;
 use crate::weights::hub::Unavailable;
 use crate::weights::{Activation, BUNDLED, Checkpoint, Given, HeadMetadata, Pool, Source};
+use crate::{labels, text};
 
 /// The backbone unless another is asked for.
 const BASE: &str = "bundled";
@@ -170,7 +170,8 @@ impl ClassifierArguments {
         let base = self.base.as_deref().map(str::parse::<Source>).transpose().context("--base")?;
         let mut checkpoint = load_classifier(&self.model, context, self.convention, &self.given.given())?;
         if let (Some(names), Some(head)) = (&self.class_names, &mut checkpoint.metadata.head) {
-            head.name_classes(&class_names(names)?).with_context(|| format!("{}: --class-names", checkpoint.origin))?;
+            head.name_classes(&class_names(names)?)
+                .with_context(|| format!("{}: --class-names {names}", checkpoint.origin))?;
         }
         if base.is_some() && checkpoint.has_backbone() {
             let text = format!("--base: {} holds a backbone itself; leave the option out", checkpoint.origin);
@@ -196,13 +197,16 @@ impl ClassifierArguments {
 pub fn class_names(given: &str) -> Result<Vec<String>> {
     let file = Path::new(given);
     if file.is_file() && given != HeadMetadata::IMAGENET {
-        return text::names(file).context("--class-names");
+        let names = text::names(file).context("--class-names")?;
+        ensure!(!names.is_empty(), "--class-names {given}: holds no names; expected one on each line");
+        return Ok(names.iter().map(|name| labels::composed(name)).collect());
     }
+    ensure!(!file.is_dir(), "--class-names {given}: is a folder; expected a text file with a name on each line");
     ensure!(
         file.extension().is_none_or(|extension| extension != "txt"),
         "--class-names {given}: no such file; check the path"
     );
-    let names: Vec<String> = given.split(',').map(|name| name.trim().to_owned()).collect();
+    let names: Vec<String> = given.split(',').map(|name| labels::composed(name.trim())).collect();
     ensure!(
         names.iter().all(|name| !name.is_empty()),
         "--class-names {given}: a name is empty; expected names with a comma between two"

@@ -6,12 +6,14 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::{Context, Status, model};
+use crate::head::Head;
 use crate::kernel::isa::Isa;
+use crate::network::FeatureExtractor;
 use crate::op::Backend;
 use crate::reference::{CandleModules, CompiledEngine, Deviation, Reference, Stages};
 use crate::terminal;
 use crate::weights::hub::{self, Hub};
-use crate::weights::{BUNDLED, Checkpoint, Source, backbone_digest};
+use crate::weights::{BUNDLED, Checkpoint, Metadata, Pool, Source, backbone_digest};
 use crate::xception::Xception;
 
 /// List, download, find and check weights
@@ -109,7 +111,7 @@ impl Verify {
     fn run(self, context: &Context) -> Result<Status> {
         let source: Source = self.model.parse()?;
         let checkpoint = model::load(&source, context, self.convention, &self.given.given())?;
-        let mut holds = self.check_digest(&checkpoint)?;
+        let mut holds = self.check_digest(&checkpoint)? && self.check_range(&checkpoint, context)?;
         if let Some(path) = &self.reference {
             let reference = Reference::read(path)?;
             let network = Xception::new(&checkpoint, &context.device)?;
@@ -143,6 +145,30 @@ impl Verify {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether the numbers keep within float32 on their way through network and head, for a grey picture.
+    fn check_range(&self, checkpoint: &Checkpoint, context: &Context) -> Result<bool> {
+        if !checkpoint.has_backbone() {
+            return Ok(true);
+        }
+        let Metadata { preprocessing, head, .. } = &checkpoint.metadata;
+        let pool = head.as_ref().map_or(Pool::Avg, |head| head.pool);
+        let extractor = FeatureExtractor::new(checkpoint, *preprocessing, pool, &context.device)?;
+        let grey = vec![0.0; preprocessing.size * preprocessing.size * 3];
+        let features = extractor.features(vec![Ok(grey)])?.remove(0);
+        let answer = |features: Vec<f32>| match checkpoint.has_head() {
+            true => Head::new(&checkpoint.tensors, &context.device)?.answer(&features).map(drop),
+            false => Ok(()),
+        };
+        let is_finite = features.and_then(answer).is_ok();
+        if !is_finite {
+            terminal::result(format_args!(
+                "{}: its numbers are too large: what it makes of a grey picture holds NaN or infinity; get the file again",
+                self.model
+            ))?;
+        }
+        Ok(is_finite)
     }
 
     /// Prints how far `network` is from the reference; says whether that is near enough.

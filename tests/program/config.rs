@@ -163,7 +163,8 @@ fn a_thousand_classes_are_imagenets_only_if_something_says_so() {
     let named = classify("out.safetensors", &[]);
     assert_eq!((label(&named), named.stderr.as_str()), ("tabby".into(), ""));
     classify("cats-vs-dogs", &["--class-names", "imagenet"]).assert_failed(1, &["--class-names", "has 2"]);
-    classify("cats-vs-dogs", &["--class-names", "a,b,c"]).assert_failed(1, &["--class-names: 3 names of classes"]);
+    classify("cats-vs-dogs", &["--class-names", "a,b,c"])
+        .assert_failed(1, &["--class-names a,b,c: 3 names, the classifier has 2 classes"]);
 }
 
 /// What a user of the hub at `endpoint` sees.

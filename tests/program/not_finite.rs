@@ -133,6 +133,19 @@ fn infinity_and_a_hidden_layers_nan_are_named() {
 }
 
 #[test]
+fn numbers_that_overflow_on_any_picture_do_not_pass_for_complete() {
+    let desk = Desk::new();
+    let mut base = bundled("bundled");
+    let tensor = base.tensors.get_mut("bn4.bias").unwrap();
+    tensor.data = vec![3e38; tensor.data.len()].into();
+    base.metadata.backbone = Some(weights::backbone_digest(&base.tensors));
+    write(&desk, "base.safetensors", &base);
+    let ran = desk.run(&["weights", "verify", "base.safetensors"]);
+    assert_eq!(ran.status, Some(4), "{}", ran.stderr);
+    assert!(ran.stdout.contains("base.safetensors: its numbers are too large"), "{}", ran.stdout);
+}
+
+#[test]
 fn a_number_too_large_for_16_bits_is_not_stored_as_infinity() {
     let desk = Desk::new();
     desk.write("model.safetensors", &spoiled_head("fc.weight", 0, 70_000.0));

@@ -63,7 +63,7 @@ fn class_names_must_be_as_many_as_the_classes() {
     let desk = Desk::new();
     add_keras_file(&desk, "nested.keras");
     let ran = desk.run(&["convert", "nested.keras", "model.safetensors", "--class-names", "one,two"]);
-    ran.assert_failed(1, &["--class-names: 2 names of classes, the classifier has 6"]);
+    ran.assert_failed(1, &["2 names, the classifier has 6 classes"]);
     let ran = desk.run(&["convert", &base(), "model.safetensors", "--class-names", "one,two"]);
     ran.assert_failed(1, &["has no classifier"]);
 }
