@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use signs::Sign::{self, Brand, Bytes, Is};
-use signs::{is_bmp, is_icon, is_netpbm, is_pcx, is_raw_tiff, is_svg, is_targa};
+use signs::{is_bmp, is_icon, is_netpbm, is_pcx, is_raw_tiff, is_svg, is_targa, is_x_bitmap};
 
 /// Bytes from the beginning of a file that tell its kind.
 const HEAD: u64 = 1024;
@@ -59,7 +59,7 @@ const JPEG_XL: Option<Codec> = Some(Codec::JpegXl);
 const JPEG_XL: Option<Codec> = None;
 
 /// What the first bytes tell is asked in this order: a RAW file may begin as TIFF does, and the last have weak signs.
-pub(super) static KINDS: [Kind; 35] = [
+pub(super) static KINDS: [Kind; 42] = [
     read("JPEG", &["jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "mpo", "jps"], JPEG, Codec::Jpeg),
     read("PNG", &["png", "apng"], &[Bytes(&[(0, b"\x89PNG\r\n\x1a\n")])], Codec::Png),
     read("WebP", &["webp"], &[Bytes(&[(0, b"RIFF"), (8, b"WEBP")])], Codec::WebP),
@@ -76,6 +76,13 @@ pub(super) static KINDS: [Kind; 35] = [
     unread("GIMP", &["xcf"], &[Bytes(&[(0, b"gimp xcf")])]),
     unread("OpenEXR", &["exr"], &[Bytes(&[(0, b"\x76\x2f\x31\x01")])]),
     unread("Radiance HDR", &["rgbe"], &[Bytes(&[(0, b"#?RADIANCE")]), Bytes(&[(0, b"#?RGBE")])]),
+    unread("DPX", &["dpx"], &[Bytes(&[(0, b"SDPX")]), Bytes(&[(0, b"XPDS")])]),
+    unread("Cineon", &["cin"], &[Bytes(&[(0, b"\x80\x2a\x5f\xd7")])]),
+    unread("DjVu", &["djvu", "djv"], &[Bytes(&[(0, b"AT&TFORM"), (12, b"DJV")])]),
+    unread("JPEG XS", &["jxs"], &[Bytes(&[(0, b"\0\0\0\x0cJXS \r\n\x87\n")])]),
+    unread("OpenRaster", &["ora"], &[Bytes(&[(0, b"PK"), (30, b"mimetypeimage/openraster")])]),
+    unread("Krita", &["kra"], &[Bytes(&[(0, b"PK"), (30, b"mimetypeapplication/x-krita")])]),
+    unread("XBM", &["xbm"], &[Is(is_x_bitmap)]),
     unread("QOI", &["qoi"], &[Bytes(&[(0, b"qoif")])]),
     unread("DICOM", &["dcm", "dicom"], &[Bytes(&[(128, b"DICM")])]),
     unread("FITS", &["fits"], &[Bytes(&[(0, b"SIMPLE  =")])]),

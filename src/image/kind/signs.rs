@@ -82,6 +82,12 @@ pub fn is_svg(bytes: &[u8]) -> bool {
     begins && text.contains("<svg")
 }
 
+/// Source of C: `#define NAME_width 16`.
+pub fn is_x_bitmap(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.starts_with(b"#define ") && line.windows(7).any(|part| part == b"_width ")
+}
+
 /// PBM, PGM, PPM, PAM and PFM.
 pub fn is_netpbm(bytes: &[u8]) -> bool {
     let [b'P', b'1'..=b'7' | b'F' | b'f', space, next, ..] = bytes else { return false };
