@@ -153,8 +153,7 @@ fn refuse_unexpected(names: &Names, matching: &Matching, rest: &[usize]) -> Resu
     let is_unexpected = |index: &&usize| {
         let name = names[**index].0.as_str();
         let inside = name.strip_prefix(matching.prefix.as_str());
-        inside.is_some_and(|inside| !is_of_training(inside))
-            && !matching.copies.iter().any(|copy| copy.len() > matching.prefix.len() && name.starts_with(copy))
+        inside.is_some_and(|inside| !is_of_training(inside)) && !matching.is_copied(name)
     };
     let unexpected: Vec<&str> = rest.iter().filter(is_unexpected).map(|index| names[*index].0.as_str()).collect();
     ensure!(unexpected.is_empty(), "unexpected {}", list(&unexpected));

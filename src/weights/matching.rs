@@ -53,6 +53,13 @@ pub struct Matching {
     pub copies: Vec<String>,
 }
 
+impl Matching {
+    /// Whether a tensor of this name lies in another copy of the network, one inside this one's branch of the names.
+    pub fn is_copied(&self, name: &str) -> bool {
+        self.copies.iter().any(|copy| copy.len() > self.prefix.len() && name.starts_with(copy.as_str()))
+    }
+}
+
 /// Why there is no match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mismatch {

@@ -52,8 +52,8 @@ fn ensure_whole(names: &Names, matching: &Matching, found: &Found) -> Result<()>
     let Some(last) = found.parts.iter().filter_map(dense).next_back() else { return Ok(()) };
     let outputs = names[last].1[0];
     let own = architecture::tensors();
-    // Of another copy of the network.
-    let is_copied = |name: &str, shape: &[usize]| {
+    // Of another copy of the network, wherever that lies.
+    let is_of_a_network = |name: &str, shape: &[usize]| {
         let is_same = |spec: &TensorSpec| {
             let before = name.strip_suffix(spec.name.as_str());
             fits(shape, &spec.shape) && before.is_some_and(|before| before.is_empty() || before.ends_with(['.', '/']))
@@ -62,7 +62,7 @@ fn ensure_whole(names: &Names, matching: &Matching, found: &Found) -> Result<()>
     };
     let left = matching.leftovers.iter().copied().filter(|index| !found.holds(*index));
     for (name, shape) in left.map(|index| &names[index]) {
-        if is_copied(name, shape) || is_of_training(name) {
+        if is_of_a_network(name, shape) || is_of_training(name) {
             continue;
         }
         let goes_on =
@@ -81,9 +81,7 @@ fn ensure_whole(names: &Names, matching: &Matching, found: &Found) -> Result<()>
 fn locate(names: &Names, matching: &Matching) -> Result<Found> {
     let name = |index: usize| names[index].0.as_str();
     let left = || matching.leftovers.iter().copied();
-    let is_copied = |index: usize| {
-        matching.copies.iter().any(|copy| copy.len() > matching.prefix.len() && name(index).starts_with(copy.as_str()))
-    };
+    let is_copied = |index: usize| matching.is_copied(name(index));
     let prefix = matching.prefix.as_str();
     let mut bases: Vec<&str> = prefix.match_indices(['.', '/']).map(|(at, _)| &prefix[..=at]).collect();
     bases.insert(0, "");
