@@ -9,6 +9,7 @@ mod names;
 mod splits;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -148,6 +149,16 @@ pub fn list(paths: &[PathBuf]) -> Result<Dataset> {
         }
     }
     Ok(Dataset { inputs, class_names: Vec::new(), notes: others.note().into_iter().collect() })
+}
+
+/// The classes that pictures of the split `test` have and no others.
+pub fn classes_of_tests(labels: impl Iterator<Item = (Option<Split>, Option<usize>)>) -> BTreeSet<usize> {
+    let (mut of_tests, mut of_others) = (BTreeSet::new(), BTreeSet::new());
+    for (split, class) in labels {
+        let classes = if split == Some(Split::Test) { &mut of_tests } else { &mut of_others };
+        classes.extend(class);
+    }
+    &of_tests - &of_others
 }
 
 fn read(path: &Path) -> Result<Folder> {

@@ -11,7 +11,6 @@ mod npy;
 mod npz;
 mod safetensors;
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +21,7 @@ pub use extract::{Extraction, Outcome, extract};
 
 use crate::architecture::{self, FEATURES};
 use crate::convention::Convention;
-use crate::dataset::Split;
+use crate::dataset::{self, Split};
 use crate::image::Preprocessing;
 use crate::output::{self, Existing};
 use crate::weights::{self, Digest, Pool};
@@ -180,12 +179,9 @@ impl Features {
 
     /// Takes out the classes that only pictures of the split `test` have, which then have none; returns their names.
     pub fn take_classes_of_tests(&mut self) -> Vec<String> {
-        let is_test = |row: &&Row| row.split == Some(Split::Test);
-        let of_tests: HashSet<usize> = self.rows.iter().filter(is_test).filter_map(|row| row.class).collect();
-        let of_others: HashSet<usize> =
-            self.rows.iter().filter(|row| !is_test(row)).filter_map(|row| row.class).collect();
-        let is_taken = |class: &usize| of_tests.contains(class) && !of_others.contains(class);
-        let (taken, kept): (Vec<usize>, Vec<usize>) = (0..self.class_names.len()).partition(is_taken);
+        let of_tests = dataset::classes_of_tests(self.rows.iter().map(|row| (row.split, row.class)));
+        let (taken, kept): (Vec<usize>, Vec<usize>) =
+            (0..self.class_names.len()).partition(|class| of_tests.contains(class));
         for row in &mut self.rows {
             row.class = row.class.and_then(|class| kept.binary_search(&class).ok());
         }

@@ -1,13 +1,11 @@
 //! Which pictures train and which validate.
 
-use std::collections::HashSet;
-
 use anyhow::{Result, bail, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::dataset::Split;
+use crate::dataset::{self, Split};
 
 /// Indices of the rows to train on and to validate with, in order: by the data set's own folders
 /// where it has a `val`, otherwise `val_fraction` of each class drawn by `seed`; without a fraction, all train.
@@ -23,8 +21,6 @@ pub fn assign(
 ) -> Result<(Vec<usize>, Vec<usize>)> {
     let labels: Vec<_> = labels.collect();
     let is_test = |(split, _): &(Option<Split>, Option<usize>)| *split == Some(Split::Test);
-    let of_tests: HashSet<usize> =
-        labels.iter().filter(|label| is_test(label)).filter_map(|(_, class)| *class).collect();
     let rows: Vec<Labelled> = labels
         .iter()
         .enumerate()
@@ -40,8 +36,8 @@ pub fn assign(
     if rows.is_empty() {
         bail!("no picture has a class; expected a folder for each class, DATA/CLASS/*.jpg or DATA/train/CLASS/*.jpg");
     }
-    let is_of_tests = |class: &usize| of_tests.contains(class) && rows.iter().all(|row| row.class != *class);
-    let classes: Vec<usize> = (0..class_names.len()).filter(|class| !is_of_tests(class)).collect();
+    let of_tests = dataset::classes_of_tests(labels.iter().copied());
+    let classes: Vec<usize> = (0..class_names.len()).filter(|class| !of_tests.contains(class)).collect();
     ensure!(classes.len() >= 2, "one class only (`{}`), expected at least two class folders", class_names[classes[0]]);
     let has_val = rows.iter().any(|row| row.split == Some(Split::Val));
     let (train, val): (Vec<_>, Vec<_>) = if has_val {
