@@ -187,6 +187,9 @@ impl Layout {
 
     /// A folder with splits in it: a class, or where the leaves are asked for, a holder of classes in splits.
     fn take_splits_of(&mut self, class: &Folder, level: Option<ClassLevel>) -> Result<()> {
+        if level != Some(ClassLevel::Leaf) || !class.has_pictures() {
+            self.name_class(class)?;
+        }
         for path in class.own_pictures() {
             let name = self.name_class(class)?;
             self.add(path, None, Some(name), false);

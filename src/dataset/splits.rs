@@ -110,9 +110,10 @@ pub(super) fn plain_part(folder: &Folder) -> Option<PartName> {
 pub(super) fn repetition(data: &Folder) -> Option<&Folder> {
     let folders = data.picture_folders();
     let is_repetition = |folder: &&&Folder| {
-        let beside: BTreeSet<String> =
-            folders.iter().filter(|other| other.path != folder.path).map(|other| other.class_name()).collect();
-        beside.len() > 1 && tops(&[folder]) == beside
+        let held = tops(&[folder]);
+        let beside = || folders.iter().filter(|other| other.path != folder.path).map(|other| other.class_name());
+        // Of many classes the first already differs.
+        held.len() > 1 && beside().all(|name| held.contains(&name)) && beside().collect::<BTreeSet<_>>() == held
     };
     folders.iter().find(is_repetition).copied()
 }

@@ -242,7 +242,10 @@ fn folders_with_the_same_classes_and_a_word_for_a_part_are_splits() {
     let expected =
         [("intel_train/1.jpg", "-/intel_train"), ("intel_test/2.jpg", "-/intel_test"), ("tram/3.jpg", "-/tram")];
     let notes = assert_read(None, &expected[..]).notes;
-    assert!(notes.is_empty() || notes[0].contains("taken for classes"), "{notes:?}");
+    assert!(notes[0].contains("`intel_test`, `intel_train` are taken for classes"), "{notes:?}");
+    // A class without pictures stays one, also where the others hold their splits.
+    let folder = tree(&["cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg", "dog/test/4.jpg", "eel/notes.txt"]);
+    assert_eq!(open(&folder).class_names, ["cat", "dog", "eel"]);
 }
 
 #[test]
