@@ -12,11 +12,14 @@ use argmin::core::{CostFunction, Error, Executor, Gradient};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::head::Dense;
 
 /// Rows whose products are computed at once.
 const CHUNK: usize = 1024;
+/// Chunks whose gradients are in memory together.
+const CHUNKS_AT_ONCE: usize = 16;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 const MAX_ITERATIONS: u64 = 300;
@@ -100,6 +103,8 @@ pub struct Design {
 /// memory row by row.
 #[derive(Debug)]
 struct Chunk {
+    /// Index of the first row.
+    first: usize,
     /// [N,D]
     rows: Tensor,
     /// [D,N]
@@ -112,13 +117,13 @@ impl Design {
     pub fn new(rows: &[&[f32]], unit_length: bool) -> Result<Self> {
         let scaling = Scaling::new(rows, unit_length)?;
         let length = scaling.mean.len();
-        let chunk = |rows: &[&[f32]]| {
+        let chunk = |(index, rows): (usize, &[&[f32]])| {
             let values = rows.iter().flat_map(|row| scaling.apply(row)).collect::<Vec<f64>>();
             let rows = Tensor::from_vec(values, (rows.len(), length), &Device::Cpu)?;
             let columns = rows.t()?.contiguous()?;
-            Ok(Chunk { rows, columns })
+            Ok(Chunk { first: index * CHUNK, rows, columns })
         };
-        let chunks = rows.chunks(CHUNK).map(chunk).collect::<candle_core::Result<_>>()?;
+        let chunks = rows.par_chunks(CHUNK).enumerate().map(chunk).collect::<candle_core::Result<_>>()?;
         Ok(Self { scaling, chunks, length })
     }
 
@@ -235,27 +240,36 @@ impl Problem<'_> {
         let (kernel, bias) = parameters.split_at(length * columns);
         let total: f64 = self.weights.iter().flatten().sum::<f64>().max(f64::MIN_POSITIVE);
         let kernel = Tensor::from_slice(kernel, (length, columns), &Device::Cpu)?;
-        let (mut cost, mut gradient) = (0.0, (&kernel / (strength * total))?);
-        let mut bias_gradient = vec![0.0; columns];
-        let mut first = 0;
-        for chunk in &self.design.chunks {
-            let mut logits = chunk.rows.matmul(&kernel)?.flatten_all()?.to_vec1::<f64>()?;
-            for (row, logits) in logits.chunks_exact_mut(columns).enumerate() {
-                logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
-                cost += self.differentiate(first + row, logits) / total;
-                logits.iter_mut().for_each(|derivative| *derivative /= total);
-                bias_gradient.iter_mut().zip(&*logits).for_each(|(sum, derivative)| *sum += derivative);
-            }
-            let rows = chunk.rows.dim(0)?;
-            first += rows;
-            let derivatives = Tensor::from_vec(logits, (rows, columns), &Device::Cpu)?;
-            gradient = (gradient + chunk.columns.matmul(&derivatives)?)?;
-        }
         let squares: f64 = parameters[..length * columns].iter().map(|weight| weight * weight).sum();
-        cost += 0.5 * squares / (strength * total);
+        let (mut cost, mut gradient) = (0.5 * squares / (strength * total), (&kernel / (strength * total))?);
+        let mut bias_gradient = vec![0.0; columns];
+        for group in self.design.chunks.chunks(CHUNKS_AT_ONCE) {
+            let shares = group.par_iter().map(|chunk| self.share(chunk, &kernel, bias, total));
+            // Added in order: the same bytes on any number of threads.
+            for share in shares.collect::<Result<Vec<_>>>()? {
+                cost += share.cost;
+                gradient = (gradient + share.gradient)?;
+                bias_gradient.iter_mut().zip(share.bias_gradient).for_each(|(sum, derivative)| *sum += derivative);
+            }
+        }
         let mut gradient = gradient.flatten_all()?.to_vec1::<f64>()?;
         gradient.extend(bias_gradient);
         Ok(Point { parameters: parameters.to_vec(), cost, gradient })
+    }
+
+    /// What one chunk adds to the mean loss over a total weight, and to its gradient.
+    fn share(&self, chunk: &Chunk, kernel: &Tensor, bias: &[f64], total: f64) -> Result<Share> {
+        let columns = bias.len();
+        let (mut cost, mut bias_gradient) = (0.0, vec![0.0; columns]);
+        let mut logits = chunk.rows.matmul(kernel)?.flatten_all()?.to_vec1::<f64>()?;
+        for (row, logits) in logits.chunks_exact_mut(columns).enumerate() {
+            logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+            cost += self.differentiate(chunk.first + row, logits) / total;
+            logits.iter_mut().for_each(|derivative| *derivative /= total);
+            bias_gradient.iter_mut().zip(&*logits).for_each(|(sum, derivative)| *sum += derivative);
+        }
+        let derivatives = Tensor::from_vec(logits, (chunk.rows.dim(0)?, columns), &Device::Cpu)?;
+        Ok(Share { cost, gradient: chunk.columns.matmul(&derivatives)?, bias_gradient })
     }
 
     /// The weighted loss of one row under all models; each of its `logits` becomes the loss's derivative by it.
@@ -287,6 +301,15 @@ impl Problem<'_> {
 /// Outputs of a classifier of this many classes: a sigmoid tells two apart.
 pub fn outputs(class_count: usize) -> usize {
     if class_count == 2 { 1 } else { class_count }
+}
+
+/// What some of the rows add to the objective.
+struct Share {
+    cost: f64,
+    /// [D, models · O]
+    gradient: Tensor,
+    /// [models · O]
+    bias_gradient: Vec<f64>,
 }
 
 /// The objective at one point.
