@@ -13,11 +13,7 @@ use anyhow::{Context, Result};
 /// # Errors
 /// If the text is damaged UTF-16 or UTF-32.
 pub fn lines(text: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-    let text = match Encoding::of(&text) {
-        Encoding::Bytes { mark } => text[mark..].to_vec(),
-        Encoding::Utf16 { mark, is_big_endian } => from_utf16(&text[mark..], is_big_endian)?,
-        Encoding::Utf32 { is_big_endian } => from_utf32(&text[4..], is_big_endian)?,
-    };
+    let text = utf8(text)?;
     let (has_nul, has_newline) = (text.contains(&0), text.contains(&b'\n'));
     let end = match (has_nul, has_newline) {
         (true, _) => 0,
@@ -33,6 +29,18 @@ pub fn lines(text: Vec<u8>) -> Result<Vec<Vec<u8>>> {
     // DOS ends a text with Ctrl-Z.
     let is_blank = |line: &Vec<u8>| line.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0x1a);
     Ok(text.split(|byte| *byte == end).map(line).filter(|line| !is_blank(line)).collect())
+}
+
+/// A text without its byte-order mark; UTF-16 and UTF-32 become UTF-8, other bytes stay.
+///
+/// # Errors
+/// If the text is damaged UTF-16 or UTF-32.
+pub fn utf8(text: Vec<u8>) -> Result<Vec<u8>> {
+    match Encoding::of(&text) {
+        Encoding::Bytes { mark } => Ok(text[mark..].to_vec()),
+        Encoding::Utf16 { mark, is_big_endian } => from_utf16(&text[mark..], is_big_endian),
+        Encoding::Utf32 { is_big_endian } => from_utf32(&text[4..], is_big_endian),
+    }
 }
 
 /// The lines of a text as paths.

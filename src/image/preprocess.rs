@@ -22,6 +22,9 @@ const TIMM_CROP_SHARE: f64 = 0.8975;
 /// Longest shorter side before the crop: at most eight times the network's input.
 const MAX_CROPPED_SIDE: usize = 8 * MAX_INPUT_SIZE;
 
+/// A mean or standard deviation of samples of 0 to 1 is smaller; one of samples of 0 to 255 hardly ever.
+const LARGEST_STATISTIC: f64 = 2.0;
+
 /// Pixels a side that a picture keeps for each of the network's input when it is scaled down before it is resampled.
 const OVERSAMPLING: usize = 4;
 
@@ -141,8 +144,9 @@ impl Preprocessing {
         );
         let Normalisation { mean, std, .. } = self.normalisation;
         ensure!(
-            mean.iter().chain(&std).all(|value| value.abs() <= 1e6) && std.iter().all(|std| *std >= 1e-6),
-            "its mean {mean:?} and std {std:?} make no sense, expected numbers for samples of 0 to 1, std above 0"
+            mean.iter().chain(&std).all(|value| value.abs() <= LARGEST_STATISTIC) && std.iter().all(|std| *std >= 1e-6),
+            "its mean {mean:?} and std {std:?} make no sense, expected numbers for samples of 0 to 1, std above 0; \
+             divide by 255 what is for samples of 0 to 255"
         );
         Ok(())
     }
@@ -258,7 +262,7 @@ impl PartialEq for Preprocessing {
     }
 }
 
-/// `shorter side 333, centre 299×299, bicubic`, and how samples are scaled where that is not to -1..1.
+/// `shorter side 333, centre 299×299, bicubic, samples of -1 to 1`.
 impl std::fmt::Display for Preprocessing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { resize, interpolation, size, normalisation } = self;
@@ -267,9 +271,10 @@ impl std::fmt::Display for Preprocessing {
             Some(side) => write!(f, "shorter side {side}, centre {size}×{size}, {interpolation}")?,
         }
         let Normalisation { mean, std, channels } = normalisation;
-        if *normalisation != Normalisation::SYMMETRIC {
-            let list = |values: &[f64; 3]| values.map(|value| format!("{value:.4}")).join(" ");
-            write!(f, ", mean {}, std {}", list(mean), list(std))?;
+        let list = |values: &[f64; 3]| values.map(|value| format!("{value:.4}")).join(" ");
+        match *normalisation == Normalisation::SYMMETRIC {
+            true => f.write_str(", samples of -1 to 1")?,
+            false => write!(f, ", mean {}, std {}", list(mean), list(std))?,
         }
         f.write_str(if *channels == Channels::Bgr { ", BGR" } else { "" })
     }

@@ -14,11 +14,12 @@ use serde_json::{Map, Value};
 
 use super::{Assumed, Checkpoint, HeadMetadata, Pool};
 use crate::image::{Channels, Interpolation, Normalisation, Preprocessing, Resize};
+use crate::text;
 
 /// The file's name.
 pub const FILE: &str = "config.json";
 /// timm's names of this network.
-const ARCHITECTURES: [&str; 2] = ["legacy_xception", "xception"];
+pub const ARCHITECTURES: [&str; 2] = ["legacy_xception", "xception"];
 /// Defaults of timm's `PretrainedCfg`.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
@@ -26,7 +27,7 @@ const INPUT_SIZE: [usize; 3] = [3, 224, 224];
 const CROP_SHARE: f64 = 0.875;
 
 /// As far as it concerns the weights; what else there may be is for other programs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
     architecture: Option<String>,
@@ -41,16 +42,20 @@ pub struct Config {
     /// Of transformers.
     id2label: Option<Names>,
     class_names: Option<Names>,
+    /// Of transformers, where `id2label` is left out.
+    label2id: Option<BTreeMap<String, Index>>,
+    /// Of torchvision's `ImageFolder`.
+    class_to_idx: Option<BTreeMap<String, Index>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct ModelArguments {
     in_chans: Option<usize>,
     global_pool: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Pretrained {
     input_size: Option<[usize; 3]>,
@@ -65,11 +70,19 @@ struct Pretrained {
 }
 
 /// Names of classes in order, or by their index.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Names {
     List(Vec<String>),
     Indexed(BTreeMap<String, String>),
+}
+
+/// The index of a class, which some programs write as text.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Index {
+    Number(usize),
+    Text(String),
 }
 
 impl Config {
@@ -77,7 +90,7 @@ impl Config {
     /// Names the file if it can't be read or a field of it is not what timm writes there.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || {
-            let value: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+            let value: Value = serde_json::from_slice(&text::utf8(std::fs::read(path)?)?)?;
             // Before it had `pretrained_cfg`, timm wrote all of it side by side.
             let is_flat = value.get("architecture").is_some() && value.get("pretrained_cfg").is_none();
             let mut config = Self::deserialize(&value)?;
@@ -91,18 +104,9 @@ impl Config {
         })
     }
 
-    /// Passes if the weights are those of this network, as far as the file says.
-    ///
-    /// # Errors
-    /// Names the architecture.
-    pub fn check_architecture(&self) -> Result<()> {
-        let Some(found) = &self.architecture else { return Ok(()) };
-        ensure!(
-            ARCHITECTURES.contains(&found.as_str()),
-            "{FILE} says that its architecture is `{found}`, expected {}; pass weights of Xception",
-            ARCHITECTURES[0]
-        );
-        Ok(())
+    /// The architecture that the file names, if that is another network.
+    pub fn other_architecture(&self) -> Option<&str> {
+        self.architecture.as_deref().filter(|architecture| !ARCHITECTURES.contains(architecture))
     }
 
     /// Takes over what the file says of the weights that stand beside it.
@@ -120,7 +124,8 @@ impl Config {
         if let Some(head) = &mut checkpoint.metadata.head {
             let pool = self.model_args.as_ref().and_then(|arguments| arguments.global_pool.as_deref());
             head.pool = match pool.or(self.global_pool.as_deref()) {
-                None | Some("avg" | "fast" | "fastavg") => Pool::Avg,
+                None => head.pool,
+                Some("avg" | "fast" | "fastavg") => Pool::Avg,
                 Some("max" | "fastmax") => Pool::Max,
                 Some(other) => bail!("its global_pool is `{other}`, expected avg or max; train a head of xcept's own"),
             };
@@ -150,6 +155,10 @@ impl Config {
         };
         ensure!(size == width, "its input_size is {input:?}, expected a square; pass weights that take one");
         let share = pretrained.crop_pct.unwrap_or(CROP_SHARE);
+        ensure!(
+            share > 0.0,
+            "its crop_pct is {share}, expected the share of the shorter side to keep, such as {CROP_SHARE}"
+        );
         let resize = match pretrained.crop_mode.as_deref() {
             None | Some("center") => Resize::Crop(share),
             Some("squash") if share == 1.0 => Resize::Squash,
@@ -187,7 +196,8 @@ impl Config {
         let inner = pretrained.and_then(|pretrained| pretrained.label_names.as_ref());
         let lists =
             [self.label_names.as_ref(), inner, self.labels.as_ref(), self.id2label.as_ref(), self.class_names.as_ref()];
-        let Some(names) = lists.into_iter().flatten().next() else { return Ok(()) };
+        let indices = self.label2id.as_ref().or(self.class_to_idx.as_ref()).map(Names::of_indices);
+        let Some(names) = lists.into_iter().flatten().next().cloned().or(indices) else { return Ok(()) };
         let names = names.in_order()?;
         // What transformers writes where nobody has named them.
         if names.iter().enumerate().all(|(index, name)| *name == format!("LABEL_{index}")) {
@@ -210,6 +220,14 @@ impl Config {
 }
 
 impl Names {
+    fn of_indices(indices: &BTreeMap<String, Index>) -> Self {
+        let text = |index: &Index| match index {
+            Index::Number(number) => number.to_string(),
+            Index::Text(text) => text.clone(),
+        };
+        Self::Indexed(indices.iter().map(|(name, index)| (text(index), name.clone())).collect())
+    }
+
     /// # Errors
     /// If they go by an index and one is missing.
     fn in_order(&self) -> Result<Vec<String>> {

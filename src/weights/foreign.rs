@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
 use self::head::{Found, Part};
-use super::check::{check_values, list};
+use super::check::{check_numbers, check_values, list};
 use super::dense::{self, Layer, Norm};
 use super::matching::{self, Matching, Mismatch, Order, Wanted};
 use super::{Imported, RawTensor, Tensors, Values, is_batch_counter};
@@ -160,6 +160,12 @@ fn refuse_unexpected(names: &Names, matching: &Matching, rest: &[usize]) -> Resu
     Ok(())
 }
 
+/// Whether a tensor may be the mean or the standard deviation of a picture's channels.
+fn is_statistic((name, shape): &(String, Vec<usize>)) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
+    shape.iter().product::<usize>() == 3 && last.split('_').any(|word| ["mean", "std"].contains(&word))
+}
+
 /// Whether a name begins as what training keeps beside a network.
 fn is_of_training(name: &str) -> bool {
     let first = name.split(['.', '/']).next().unwrap_or_default().to_lowercase();
@@ -179,9 +185,14 @@ fn layer(part: Part, names: &Names, read: &impl Fn(usize) -> Result<Values>) -> 
             Layer::Dense { name, weight: RawTensor { shape, data: read(weight)? }, bias }
         }
         Part::Norm { weight, bias, mean, variance } => {
-            let (gamma, beta) = (weight.map(floats).transpose()?, bias.map(floats).transpose()?);
-            let (mean_values, variance_values) = (floats(mean)?, floats(variance)?);
-            super::check::check_numbers(&format!("tensor `{}`", names[variance].0), &variance_values, true)?;
+            // Once they are folded into a dense layer, nothing tells which of them was no number.
+            let numbers = |index: usize| {
+                let values = floats(index)?;
+                check_numbers(&format!("tensor `{}`", names[index].0), &values, index == variance)?;
+                anyhow::Ok(values)
+            };
+            let (gamma, beta) = (weight.map(numbers).transpose()?, bias.map(numbers).transpose()?);
+            let (mean_values, variance_values) = (numbers(mean)?, numbers(variance)?);
             let norm =
                 Norm { gamma: gamma.as_deref(), beta: beta.as_deref(), mean: &mean_values, variance: &variance_values };
             // PyTorch's default, whatever the network around it has.
@@ -224,6 +235,18 @@ fn notes(names: &Names, wanted: &[Wanted], matching: &Matching, head: &Found, re
             if matching.prefix.is_empty() { String::new() } else { format!("read as `{}…`; ", matching.prefix) };
         let tensors = if rest.len() == 1 { "a tensor".to_owned() } else { format!("{} tensors", rest.len()) };
         notes.push(format!("{from}left aside {tensors}: {}", shown.join(", ")));
+    }
+    let statistics: Vec<String> = rest
+        .iter()
+        .filter(|index| is_statistic(&names[**index]))
+        .map(|index| format!("`{}`", names[*index].0))
+        .collect();
+    if !statistics.is_empty() {
+        notes.push(format!(
+            "{} may be what pictures are normalised with in front of the network; if so, write them as mean and std into a \
+             config.json beside the file",
+            statistics.join(" and ")
+        ));
     }
     notes
 }

@@ -129,8 +129,8 @@ fn entry(archive: &mut ZipArchive<File>, name: &str, limit: u64) -> Result<Vec<u
 /// Weights with the configuration that says what they are.
 fn planned(layers: Vec<StoredLayer>, plan: Plan) -> Result<Imported> {
     let Assembled { tensors, notes } = assemble::assemble(layers, Some(&plan.layers))?;
-    let Plan { input_size, pool, dropout, .. } = plan;
-    Ok(Imported { tensors, input_size, pool, says_activations: true, dropout, notes })
+    let Plan { input_size, pool, dropout, says_activations, .. } = plan;
+    Ok(Imported { tensors, input_size, pool, says_activations, dropout, notes })
 }
 
 fn read_hdf5(root: &Group, given: &Given) -> Result<Imported> {

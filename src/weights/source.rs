@@ -11,9 +11,10 @@ use super::{Assumed, Bundled, Checkpoint, Given, hub, load_given};
 
 /// Extensions of weights files, to tell a mistyped file name from a repository's.
 const EXTENSIONS: [&str; 7] = ["safetensors", "keras", "h5", "hdf5", "pth", "pt", "bin"];
+const KERAS_EXTENSIONS: [&str; 3] = ["keras", "h5", "hdf5"];
 /// The file that a repository holds its weights in.
 const HUB_FILE: &str = "model.safetensors";
-/// Names that weights have in a repository; only those stand beside a `config.json` of theirs.
+/// Names that weights have in a repository, where a `config.json` beside them is theirs.
 const REPOSITORY_FILES: [&str; 2] = [HUB_FILE, "pytorch_model.bin"];
 
 /// A place that weights come from.
@@ -62,13 +63,10 @@ impl Source {
         if loaded.as_ref().is_ok_and(|checkpoint| checkpoint.is_described) {
             return Ok(self.named(loaded?));
         }
-        let (config, note) = self.config(hub, &path);
-        let config = config.as_deref().map(Config::read).transpose()?;
-        // What the file says tells more than the first tensor that does not fit.
-        let context = || self.to_string();
-        config.as_ref().map_or(Ok(()), Config::check_architecture).with_context(context)?;
+        // What it says tells more than the first tensor that does not fit.
+        let (config, note) = self.config(hub, &path)?;
         let mut checkpoint = self.named(loaded?);
-        if note.is_some() {
+        if note.is_some() && matches!(self, Source::Hub(_)) {
             checkpoint.assumed = Assumed::default(); // the note says it
         }
         checkpoint.notes.extend(note);
@@ -94,25 +92,48 @@ impl Source {
         checkpoint
     }
 
-    /// The `config.json` beside the weights at `path`, and a note where there may be one that can't be had.
-    fn config(&self, hub: &Hub, path: &Path) -> (Option<PathBuf>, Option<String>) {
-        match self {
-            Source::Bundled(_) => (None, None),
-            Source::File(_) => {
-                let is_named = path.file_name().is_some_and(|name| REPOSITORY_FILES.iter().any(|file| name == *file));
-                (Some(path.with_file_name(config::FILE)).filter(|path| is_named && path.is_file()), None)
+    /// What the `config.json` beside the weights at `path` says, and a note where that is not what a user would take
+    /// for granted.
+    ///
+    /// # Errors
+    /// If it can't be understood, or weights whose it must be are of another network.
+    fn config(&self, hub: &Hub, path: &Path) -> Result<(Option<Config>, Option<String>)> {
+        let file = config::FILE;
+        let beside = match self {
+            Source::Bundled(_) => None,
+            // Keras' own `config.json`, from an archive that was unpacked, is about other things.
+            Source::File(_)
+                if KERAS_EXTENSIONS.iter().any(|extension| path.extension().is_some_and(|e| e == *extension)) =>
+            {
+                None
             }
+            Source::File(_) => Some(path.with_file_name(file)).filter(|beside| beside.is_file()),
             Source::Hub(repository) => match fetch_config(hub, repository, path) {
-                Ok(path) => (path, None),
+                Ok(beside) => beside,
                 Err(Unavailable { cause, .. }) => {
                     let note = format!(
-                        "{repository}: its {} can't be had ({cause}), so class names and preprocessing are timm's defaults",
-                        config::FILE
+                        "{repository}: its {file} can't be had ({cause}), so class names and preprocessing are timm's defaults"
                     );
-                    (None, Some(note))
+                    return Ok((None, Some(note)));
                 }
             },
-        }
+        };
+        let Some(beside) = beside else { return Ok((None, None)) };
+        let config = Config::read(&beside)?;
+        let is_named = path.file_name().is_some_and(|name| REPOSITORY_FILES.iter().any(|file| name == *file));
+        let is_theirs = is_named || !matches!(self, Source::File(_));
+        Ok(match config.other_architecture() {
+            Some(other) if is_theirs => bail!(
+                "{self}: {file} says that its architecture is `{other}`, expected {}; pass weights of Xception",
+                config::ARCHITECTURES[0]
+            ),
+            Some(other) => (None, Some(format!("{self}: left aside the {file} beside it, which is of `{other}`"))),
+            None if is_theirs || config == Config::default() => (Some(config), None),
+            None => {
+                let note = format!("{self}: class names and preprocessing are those of the {file} beside it");
+                (Some(config), Some(note))
+            }
+        })
     }
 
     /// Whether loading needs no network: bundled, a file, or in the hub's cache.

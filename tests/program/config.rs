@@ -76,6 +76,8 @@ fn names_of_classes_are_read_in_every_form() {
         (json!({"id2label": {"0": "tabby", "1": "pug", "2": "pony"}}), ["tabby", "pug", "pony"]),
         (json!({"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}), plain),
         (json!({"class_names": ["tabby", "pug", "pony"]}), ["tabby", "pug", "pony"]),
+        (json!({"label2id": {"pony": "2", "tabby": "0", "pug": "1"}}), ["tabby", "pug", "pony"]),
+        (json!({"class_to_idx": {"pony": 2, "tabby": 0, "pug": 1}}), ["tabby", "pug", "pony"]),
         (json!({"label_names": {"2": "pony", "0": "tabby", "1": "pug"}}), ["tabby", "pug", "pony"]),
         (
             json!({"label_names": ["n1", "n2", "n3"], "label_descriptions": {"n1": "crane", "n2": "crane"}}),
@@ -111,7 +113,9 @@ fn what_cannot_be_followed_is_refused_by_name() {
         (pretrained("input_size", json!([3, 299, 224])), "its input_size is [3, 299, 224], expected a square"),
         (pretrained("input_size", json!([3, 28, 28])), "its input is 28×28 pixels"),
         (pretrained("crop_pct", 1.5.into()), "expected 224 to"),
+        (pretrained("crop_pct", 0.into()), "its crop_pct is 0, expected the share"),
         (pretrained("std", json!([0.5, 0.0, 0.5])), "std above 0"),
+        (pretrained("mean", json!([123.675, 116.28, 103.53])), "divide by 255"),
         (pretrained("mean", json!([0.5])), "cannot be understood"),
         (pretrained("label_offset", 1.into()), "its label_offset is"),
         (json!({"model_args": {"global_pool": "catavgmax"}}), "its global_pool is `catavgmax`"),
@@ -140,10 +144,30 @@ fn a_config_that_is_not_the_weights_own_is_left_alone() {
     let desk = desk_with_model();
     desk.write("repo/config.json", br#"{"architecture": "resnet50"}"#);
     std::fs::rename(desk.path("repo/model.safetensors"), desk.path("repo/cats.safetensors")).unwrap();
-    desk.run(&["classify", "-m", "repo/cats.safetensors", &sample("chelsea.png")]).assert_done();
+    let ran = desk.run(&["classify", "-m", "repo/cats.safetensors", &sample("chelsea.png")]);
+    let left = "repo/cats.safetensors: left aside the config.json beside it, which is of `resnet50`";
+    assert!(ran.assert_done().stderr.contains(left), "{}", ran.stderr);
     // A file of xcept's says itself what there is to say.
     desk.run(&["convert", "repo/cats.safetensors", "repo/model.safetensors"]).assert_done();
     desk.run(&["classify", "-m", "repo/model.safetensors", &sample("chelsea.png")]).assert_done();
+}
+
+/// The measure is the same file under the name that it has in a repository.
+#[test]
+fn a_config_beside_weights_of_any_name_is_read_and_said() {
+    let desk = desk_with_model();
+    let config = json!({"architecture": "xception", "label_names": ["tabby", "pug", "pony"]});
+    let expected = answers(&classify(&desk, &config));
+    // As Windows' editors write it.
+    desk.write("repo/config.json", format!("\u{feff}{config}").as_bytes());
+    std::fs::rename(desk.path("repo/model.safetensors"), desk.path("repo/cats.safetensors")).unwrap();
+    let pictures = SAMPLES.map(sample);
+    let ran = desk.run(&["classify", "-m", "repo/cats.safetensors", &pictures[0], &pictures[1], &pictures[2]]);
+    assert_eq!(answers(&ran), expected);
+    assert_eq!(
+        ran.stderr.trim_end(),
+        "repo/cats.safetensors: class names and preprocessing are those of the config.json beside it"
+    );
 }
 
 #[test]
@@ -202,7 +226,7 @@ fn a_repository_without_a_config_is_asked_for_it_once() {
     let first = of_the_hub(&desk, &server.endpoint(), &classify);
     let second = of_the_hub(&desk, &dead_endpoint(), &classify);
     assert_eq!(second.assert_done().stdout, first.assert_done().stdout);
-    assert!(!second.stderr.contains("config.json"), "{}", second.stderr);
+    assert!(!second.stderr.contains("its config.json"), "{}", second.stderr);
 }
 
 #[test]

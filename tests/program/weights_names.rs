@@ -59,6 +59,19 @@ fn a_network_behind_any_prefix_is_the_same_network_and_a_line_says_what_was_left
 }
 
 #[test]
+fn statistics_of_pictures_in_front_of_the_network_are_pointed_out() {
+    let (desk, bytes) = (Desk::new(), base());
+    let base = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors = renamed(&base, |name| format!("model.{name}"));
+    tensors.push(("normalize.mean".to_owned(), ones(&[1, 3, 1, 1])));
+    tensors.push(("normalize.std".to_owned(), ones(&[1, 3, 1, 1])));
+    write(&desk, "model.safetensors", tensors);
+    let ran = desk.run(&["weights", "verify", "model.safetensors"]);
+    let note = "`normalize.mean` and `normalize.std` may be what pictures are normalised with in front of the network";
+    assert!(ran.assert_done().stderr.contains(note), "{}", ran.stderr);
+}
+
+#[test]
 fn a_network_without_its_names_is_found_by_shapes_and_order() {
     let (desk, bytes) = (Desk::new(), base());
     let base = SafeTensors::deserialize(&bytes).unwrap();
@@ -154,8 +167,9 @@ fn what_a_file_of_weights_does_not_say_is_said_and_can_be_given() {
     let mut tensors = renamed(&base, str::to_owned);
     tensors.push(("fc.weight".to_owned(), ones(&[3, 2048])));
     write(&desk, "model.safetensors", tensors);
-    let note = "model.safetensors: does not say its input size, pooling and activations; assuming 299×299 pixels, \
-                pooling `avg`, softmax (else --size, --pool, --activation)";
+    let note = "model.safetensors: does not say its input size, normalisation, pooling and activations; assuming \
+                299×299 pixels, samples of -1 to 1, pooling `avg`, softmax (else --size, a config.json beside it, \
+                --pool, --activation)";
     let classify = |options: &[&str]| {
         let arguments = ["classify", "-m", "model.safetensors", "--class-names", "a,b,c", &sample("chelsea.png")];
         desk.run(&[&arguments[..], options].concat())

@@ -45,10 +45,26 @@ impl Fixture {
         Self::keras(&config.to_string().into_bytes())
     }
 
+    /// A `.keras` file of `keras.zip` with its configuration after `edit`.
+    pub fn reconfigured(name: &str, edit: impl FnOnce(&mut Value)) -> Self {
+        let whole = fs::read(Self::unpack(name).path).unwrap();
+        let of = |name: &str| entry(Cursor::new(&whole), name);
+        let mut config = serde_json::from_slice(&of("config.json")).unwrap();
+        edit(&mut config);
+        let config = config.to_string().into_bytes();
+        Self::archive(&[("config.json", &config), ("model.weights.h5", &of("model.weights.h5"))])
+    }
+
     pub fn keras(config: &[u8]) -> Self {
+        Self::archive(&[("config.json", config)])
+    }
+
+    fn archive(entries: &[(&str, &[u8])]) -> Self {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-        zip.start_file("config.json", SimpleFileOptions::default()).unwrap();
-        zip.write_all(config).unwrap();
+        for (name, bytes) in entries {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
         Self::new("edited.keras", &zip.finish().unwrap().into_inner())
     }
 }

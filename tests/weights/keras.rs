@@ -101,6 +101,26 @@ fn sequential_models_in_a_sequential_model_are_one_chain() {
     }
 }
 
+/// Its output may be a logit of two classes, or a number that was to be predicted.
+#[test]
+fn a_linear_unit_is_read_as_a_logit_and_counts_as_assumed() {
+    let imported = |activation: &str| {
+        let edit = |config: &mut Value| {
+            let head = config["config"]["layers"].as_array_mut().unwrap().last_mut().unwrap();
+            let unit = head["config"]["layers"].as_array_mut().unwrap().last_mut().unwrap();
+            assert_eq!(
+                (&unit["config"]["name"], &unit["config"]["activation"]),
+                (&"dogness".into(), &"sigmoid".into())
+            );
+            unit["config"]["activation"] = activation.into();
+        };
+        keras::read(&Fixture::reconfigured("sequential.keras", edit).path).unwrap()
+    };
+    let (sigmoid, linear) = (imported("sigmoid"), imported("linear"));
+    assert_eq!((sigmoid.says_activations, linear.says_activations), (true, false));
+    assert_formula(&linear, &[1]);
+}
+
 #[test]
 fn a_head_in_the_same_model_may_have_activation_layers_and_no_bias() {
     let imported = read_keras("flat.keras");
@@ -161,10 +181,16 @@ fn layer<'a>(config: &'a mut Value, name: &str) -> &'a mut Value {
     layers.iter_mut().find(|layer| layer["config"]["name"] == name).unwrap()
 }
 
+/// Configuration of a layer of Xception by name.
+fn body_layer<'a>(config: &'a mut Value, name: &str) -> &'a mut Value {
+    let layers = layer(config, "xception")["config"]["layers"].as_array_mut().unwrap();
+    &mut layers.iter_mut().find(|layer| layer["config"]["name"] == name).unwrap()["config"]
+}
+
 #[test]
 fn a_head_or_preprocessing_that_cannot_be_represented_is_an_error_that_names_the_layer() {
     type Edit = fn(&mut Value);
-    let edits: [(Edit, &str); 11] = [
+    let edits: [(Edit, &str); 14] = [
         (|c| layer(c, "dense")["config"]["activation"] = "elu".into(), "hidden layer `dense` has activation elu"),
         (|c| layer(c, "dense")["config"]["activation"] = "linear".into(), "hidden layer `dense` has activation linear"),
         (
@@ -186,6 +212,12 @@ fn a_head_or_preprocessing_that_cannot_be_represented_is_an_error_that_names_the
         (
             |c| layer(c, "xception")["config"]["layers"][2]["config"]["epsilon"] = 1e-5.into(),
             "layer `block1_conv1_bn` (BatchNormalization) is not the one of Keras Applications' Xception",
+        ),
+        (|c| body_layer(c, "block2_pool")["padding"] = "valid".into(), "layer `block2_pool` (MaxPooling2D) is not"),
+        (|c| body_layer(c, "block1_conv2")["padding"] = "same".into(), "layer `block1_conv2` (Conv2D) is not"),
+        (
+            |c| body_layer(c, "block5_sepconv1")["dilation_rate"] = [2, 2].into(),
+            "layer `block5_sepconv1` (SeparableConv2D) is not",
         ),
         (
             |c| c["config"]["layers"][0]["config"]["batch_shape"][1] = 200.into(),

@@ -130,7 +130,7 @@ fn numbers_that_make_no_sense_are_refused() {
 #[test]
 fn a_preprocessing_reads_as_what_it_does() {
     let plain = Preprocessing::of(Convention::Timm, Interpolation::Bicubic, 299);
-    assert_eq!(plain.to_string(), "shorter side 333, centre 299×299, bicubic");
+    assert_eq!(plain.to_string(), "shorter side 333, centre 299×299, bicubic, samples of -1 to 1");
     let caffe = Normalisation { mean: [0.4076, 0.458, 0.485], std: [1.0 / 255.0; 3], channels: Channels::Bgr };
     let other = Preprocessing { resize: Resize::Squash, normalisation: caffe, ..plain };
     assert_eq!(

@@ -354,7 +354,12 @@ fn read_norm(layer: &StoredLayer, epsilon: f64) -> Result<Layer> {
     let StoredLayer { name, variables } = layer;
     let read = |key: &str| {
         let found = variables.iter().find(|(variable, _)| *variable == key);
-        found.map(|(_, dataset)| hdf5::values(dataset).with_context(|| format!("layer `{name}`"))).transpose()
+        let values = |dataset| {
+            let values = hdf5::values(dataset).with_context(|| format!("layer `{name}`"))?;
+            check_numbers(&format!("layer `{name}`: `{key}`"), &values, key == "moving_variance")?;
+            anyhow::Ok(values)
+        };
+        found.map(|(_, dataset)| values(dataset)).transpose()
     };
     let (gamma, beta) = (read("gamma")?, read("beta")?);
     let mean = read("moving_mean")?.with_context(|| format!("layer `{name}` has no `moving_mean`"))?;
@@ -364,7 +369,6 @@ fn read_norm(layer: &StoredLayer, epsilon: f64) -> Result<Layer> {
         [Some(&variance), gamma.as_ref(), beta.as_ref()].into_iter().flatten().all(is_whole),
         "layer `{name}` has variables of different lengths"
     );
-    check_numbers(&format!("layer `{name}`: `moving_variance`"), &variance, true)?;
     let norm = Norm { gamma: gamma.as_deref(), beta: beta.as_deref(), mean: &mean, variance: &variance };
     let (scale, shift) = norm.affine(epsilon);
     Ok(Layer::Norm { name: name.clone(), scale, shift })

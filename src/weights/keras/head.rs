@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub layers: Vec<Planned>,
     /// Rate of the dropout behind each hidden layer.
     pub dropout: Vec<f32>,
+    /// False for a classifier of one linear unit, whose output may be a logit, or a number to predict.
+    pub says_activations: bool,
 }
 
 /// A layer of the head.
@@ -59,7 +61,8 @@ impl Plan {
         check_activations(&chain.dense)?;
         let hidden = &chain.dense[..chain.dense.len().saturating_sub(1)];
         let dropout = hidden.iter().map(|dense| dense.dropout).collect();
-        Ok(Self { input_size: parts.input_size()?, pool: chain.pool, layers: chain.layers, dropout })
+        let says_activations = chain.dense.last().is_none_or(|last| !last.is_linear_unit());
+        Ok(Self { input_size: parts.input_size()?, pool: chain.pool, layers: chain.layers, dropout, says_activations })
     }
 }
 
@@ -121,6 +124,12 @@ struct Dense<'a> {
     layer: &'a Layer,
     activation: String,
     dropout: f32,
+}
+
+impl Dense<'_> {
+    fn is_linear_unit(&self) -> bool {
+        self.activation == "linear" && self.layer.number("units") == Some(1.0)
+    }
 }
 
 /// A head up to some layer.

@@ -162,13 +162,23 @@ fn check_body(body: &[&Layer]) -> Result<()> {
         let fits = match layer.class.as_str() {
             "Conv2D" => match kernels.pop() {
                 Some((kernel, stride)) => {
-                    layer.side("kernel_size") == Some(kernel) && layer.side("strides") == Some(stride)
+                    // A kernel of one pixel never reaches over the edge.
+                    layer.side("kernel_size") == Some(kernel)
+                        && layer.side("strides") == Some(stride)
+                        && is_undilated(layer)
+                        && (kernel == 1 || layer.text("padding") == Some("valid"))
                 }
                 None => bail!("unexpected {}: Xception has 6 ordinary convolutions", named()),
             },
-            "SeparableConv2D" => layer.side("strides") == Some(1) && layer.text("padding") == Some("same"),
+            "SeparableConv2D" => {
+                layer.side("strides") == Some(1) && layer.text("padding") == Some("same") && is_undilated(layer)
+            }
             "BatchNormalization" => layer.number("epsilon").is_some_and(|e| (e - epsilon).abs() < epsilon * 1e-3),
-            "MaxPooling2D" => layer.side("pool_size") == Some(3) && layer.side("strides") == Some(2),
+            "MaxPooling2D" => {
+                layer.side("pool_size") == Some(3)
+                    && layer.side("strides") == Some(2)
+                    && layer.text("padding") == Some("same")
+            }
             "Add" | "InputLayer" => true,
             _ => is_relu(layer),
         };
@@ -185,6 +195,10 @@ fn check_body(body: &[&Layer]) -> Result<()> {
         ensure!(found == expected, "the backbone has {found} layers of class {class}, expected {expected}");
     }
     Ok(())
+}
+
+fn is_undilated(layer: &Layer) -> bool {
+    !layer.config.contains_key("dilation_rate") || layer.side("dilation_rate") == Some(1)
 }
 
 /// Kernel and stride of the ordinary convolutions and shortcuts, the last one first.
