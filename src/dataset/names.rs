@@ -1,6 +1,7 @@
 //! Which names of folders mean a split: `train`, `Test`, `seg_train`, `train-set`, `val2017`, `PublicTest`.
 
 use super::Split;
+use crate::labels;
 
 /// What a folder's name says of the pictures in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct PartName {
 }
 
 #[rustfmt::skip]
-const WORDS: [(&str, Part); 32] = [
+const WORDS: [(&str, Part); 55] = [
     ("train", Part::Split(Split::Train)), ("training", Part::Split(Split::Train)), ("trn", Part::Split(Split::Train)),
     ("trainval", Part::Split(Split::Train)), ("traindev", Part::Split(Split::Train)),
     ("val", Part::Split(Split::Val)), ("valid", Part::Split(Split::Val)), ("validation", Part::Split(Split::Val)),
@@ -32,6 +33,18 @@ const WORDS: [(&str, Part); 32] = [
     ("tests", Part::Split(Split::Test)), ("holdout", Part::Split(Split::Test)), ("heldout", Part::Split(Split::Test)),
     ("pred", Part::Unlabelled), ("predict", Part::Unlabelled), ("prediction", Part::Unlabelled),
     ("predictions", Part::Unlabelled), ("unlabeled", Part::Unlabelled), ("unlabelled", Part::Unlabelled),
+    ("holdouts", Part::Split(Split::Test)), ("trainning", Part::Split(Split::Train)),
+    // In other languages, as composed letters and without accents.
+    ("entrainement", Part::Split(Split::Train)), ("entraînement", Part::Split(Split::Train)),
+    ("entrenamiento", Part::Split(Split::Train)), ("treino", Part::Split(Split::Train)),
+    ("treinamento", Part::Split(Split::Train)), ("addestramento", Part::Split(Split::Train)),
+    ("训练", Part::Split(Split::Train)), ("训练集", Part::Split(Split::Train)),
+    ("validación", Part::Split(Split::Val)), ("validacion", Part::Split(Split::Val)),
+    ("validação", Part::Split(Split::Val)), ("validacao", Part::Split(Split::Val)),
+    ("validazione", Part::Split(Split::Val)), ("validierung", Part::Split(Split::Val)),
+    ("验证", Part::Split(Split::Val)), ("验证集", Part::Split(Split::Val)),
+    ("prueba", Part::Split(Split::Test)), ("pruebas", Part::Split(Split::Test)), ("teste", Part::Split(Split::Test)),
+    ("测试", Part::Split(Split::Test)), ("测试集", Part::Split(Split::Test)),
     ("unsup", Part::Unlabelled), ("unsupervised", Part::Unlabelled), ("inference", Part::Unlabelled),
 ];
 
@@ -90,7 +103,7 @@ fn part_word(word: &str) -> Option<(&str, Part)> {
 /// The words of a name: it is split at what is neither letter nor digit, between letters and digits, and where capitals
 /// begin a word.
 fn words(name: &str) -> Vec<String> {
-    let letters: Vec<char> = name.chars().collect();
+    let letters: Vec<char> = labels::composed(name).chars().collect();
     let (mut words, mut word) = (Vec::new(), String::new());
     for (index, &letter) in letters.iter().enumerate() {
         let before = index.checked_sub(1).map(|before| letters[before]);
@@ -109,7 +122,20 @@ fn words(name: &str) -> Vec<String> {
     if !word.is_empty() {
         words.push(word);
     }
-    words
+    joined(words)
+}
+
+/// What is written as one word or as two: `hold-out` as `holdout`.
+fn joined(words: Vec<String>) -> Vec<String> {
+    const PAIRS: [(&str, &str); 2] = [("hold", "out"), ("held", "out")];
+    let mut joined: Vec<String> = Vec::with_capacity(words.len());
+    for word in words {
+        match joined.last_mut() {
+            Some(last) if PAIRS.contains(&(&*last.to_lowercase(), &*word.to_lowercase())) => last.push_str(&word),
+            _ => joined.push(word),
+        }
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -130,13 +156,15 @@ mod tests {
                 "XTrain", "trainval", "train_val", "01-train", "training images",
             ]),
             (Split::Val, &["val", "Valid", "VALIDATION", "val_set", "validation-images", "dev", "eval", "valset", "val2017"]),
-            (Split::Test, &["test", "Test", "testing", "dataset_test", "test set", "PublicTest", "PrivateTest", "test-dev2017"]),
+            (Split::Test, &["test", "Test", "testing", "dataset_test", "test set", "PublicTest", "PrivateTest", "test-dev2017", "hold-out", "Held_Out", "HoldOut"]),
         ];
         for (split, names) in names {
             for name in names {
                 assert_eq!(plain(name), Some(Part::Split(split)), "{name}");
             }
         }
+        let foreign = ["entrai\u{302}nement", "Validacio\u{301}n", "测试集"].map(plain);
+        assert_eq!(foreign, [Split::Train, Split::Val, Split::Test].map(|split| Some(Part::Split(split))));
         assert_eq!(["seg_pred", "unlabeled"].map(plain), [Some(Part::Unlabelled); 2]);
     }
 
