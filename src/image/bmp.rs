@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::Picture;
 
@@ -16,10 +16,24 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
+fn compression_name(compression: u32) -> String {
+    match compression {
+        4 => "a JPEG within it".to_owned(),
+        5 => "a PNG within it".to_owned(),
+        6 => "bit fields with alpha".to_owned(),
+        other => format!("compression {other}"),
+    }
+}
+
 /// The file with a header of Windows in place of one of OS/2 2.0, whose first 40 bytes are the same.
 pub(super) fn with_known_header(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let known = |size| matches!(size, 12 | 40 | 52 | 56 | 108 | 124) || !(16..=64).contains(&size);
     let sizes = u32_at(bytes, FILE_HEADER).zip(u32_at(bytes, 10));
+    let compression =
+        u32_at(bytes, FILE_HEADER + 16).filter(|_| sizes.is_some_and(|(size, _)| size as usize >= INFO_HEADER));
+    if let Some(compression @ 4..) = compression {
+        bail!("unsupported BMP: {}; convert it to JPEG or 8-bit PNG", compression_name(compression));
+    }
     let Some((size, offset)) = sizes.filter(|(size, _)| !known(*size)) else { return Ok(Cow::Borrowed(bytes)) };
     let (head, rest) = bytes.split_at(bytes.len().min(FILE_HEADER + size as usize));
     let mut head = head.to_vec();

@@ -129,7 +129,9 @@ fn decode_kind(bytes: &[u8], codec: Codec, name: &'static str, side: usize) -> R
         #[cfg(feature = "jxl")]
         Codec::JpegXl => {
             return match jxl::read(bytes)? {
-                jxl::Content::Picture(picture) => Ok(Decoded::upright(picture)),
+                jxl::Content::Picture(picture, is_stretched) => {
+                    Ok(Decoded { is_stretched, ..Decoded::upright(picture) })
+                }
                 jxl::Content::Jpeg(jpeg) => decode_kind(&jpeg, Codec::Jpeg, name, side),
             };
         }

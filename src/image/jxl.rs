@@ -7,8 +7,8 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use jxl_oxide::{AllocTracker, InitializeResult, JpegReconstructionStatus, JxlImage, JxlThreadPool};
 
-use super::Picture;
 use super::decode::{MAX_BYTES, check_pixels, truncated_message};
+use super::{Picture, depth};
 
 const NAME: &str = "JPEG XL";
 /// What the decoder may take: it computes in floats, and has most planes twice.
@@ -18,8 +18,8 @@ const PART: usize = 1 << 16;
 
 /// What a file holds.
 pub(super) enum Content {
-    /// Upright.
-    Picture(Picture),
+    /// Upright, and whether the range of its samples was guessed.
+    Picture(Picture, bool),
     /// The file of a JPEG that was packed without loss.
     Jpeg(Vec<u8>),
 }
@@ -36,7 +36,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content> {
     }
     match unpacked_jpeg(&mut image, &mut file) {
         Some(jpeg) => Ok(Content::Jpeg(jpeg)),
-        None => rendered(&image).map(Content::Picture),
+        None => rendered(&image),
     }
 }
 
@@ -52,7 +52,7 @@ fn unpacked_jpeg(image: &mut JxlImage, file: &mut Parser) -> Option<Vec<u8>> {
     (is_there && image.reconstruct_jpeg(&mut jpeg).is_ok()).then_some(jpeg)
 }
 
-fn rendered(image: &JxlImage) -> Result<Picture> {
+fn rendered(image: &JxlImage) -> Result<Content> {
     let frame = image.render_frame(0).map_err(explain)?;
     let mut stream = frame.stream_no_alpha();
     let (width, height) = (stream.width() as usize, stream.height() as usize);
@@ -60,8 +60,19 @@ fn rendered(image: &JxlImage) -> Result<Picture> {
     ensure!(matches!(channels, 1 | 3), "unsupported {NAME}: CMYK; convert it to JPEG or PNG");
     let mut samples = vec![0; channels * width * height];
     stream.write_to_buffer::<u8>(&mut samples);
+    let stretched = match image.image_header().metadata.bit_depth {
+        // Real 16-bit samples are rounded as libjxl does.
+        jxl_oxide::image::BitDepth::IntegerSample { bits_per_sample: 16 } => {
+            let mut samples = vec![0; channels * width * height];
+            frame.stream_no_alpha().write_to_buffer::<u16>(&mut samples);
+            Some(depth::narrow(&samples, None)).filter(|narrowed| narrowed.is_guess)
+        }
+        _ => None,
+    };
+    let is_stretched = stretched.is_some();
+    let samples = stretched.map_or(samples, |narrowed| narrowed.samples);
     let pixels = if channels == 3 { samples } else { samples.iter().flat_map(|grey| [*grey; 3]).collect() };
-    Ok(Picture { width, height, pixels })
+    Ok(Content::Picture(Picture { width, height, pixels }, is_stretched))
 }
 
 /// What the header tells of the picture.

@@ -59,7 +59,7 @@ const JPEG_XL: Option<Codec> = Some(Codec::JpegXl);
 const JPEG_XL: Option<Codec> = None;
 
 /// What the first bytes tell is asked in this order: a RAW file may begin as TIFF does, and the last have weak signs.
-pub(super) static KINDS: [Kind; 42] = [
+pub(super) static KINDS: [Kind; 46] = [
     read("JPEG", &["jpg", "jpeg", "jpe", "jfif", "jif", "jfi", "mpo", "jps"], JPEG, Codec::Jpeg),
     read("PNG", &["png", "apng"], &[Bytes(&[(0, b"\x89PNG\r\n\x1a\n")])], Codec::Png),
     read("WebP", &["webp"], &[Bytes(&[(0, b"RIFF"), (8, b"WEBP")])], Codec::WebP),
@@ -82,6 +82,10 @@ pub(super) static KINDS: [Kind; 42] = [
     unread("JPEG XS", &["jxs"], &[Bytes(&[(0, b"\0\0\0\x0cJXS \r\n\x87\n")])]),
     unread("OpenRaster", &["ora"], &[Bytes(&[(0, b"PK"), (30, b"mimetypeimage/openraster")])]),
     unread("Krita", &["kra"], &[Bytes(&[(0, b"PK"), (30, b"mimetypeapplication/x-krita")])]),
+    unread("BLP", &["blp"], &[Bytes(&[(0, b"BLP1")]), Bytes(&[(0, b"BLP2")])]),
+    unread("Live Photo", &["livp"], &[]),
+    unread("PICT", &["pict", "pct"], &[]),
+    unread("WBMP", &["wbmp"], &[]),
     unread("XBM", &["xbm"], &[Is(is_x_bitmap)]),
     unread("QOI", &["qoi"], &[Bytes(&[(0, b"qoif")])]),
     unread("DICOM", &["dcm", "dicom"], &[Bytes(&[(128, b"DICM")])]),

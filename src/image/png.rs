@@ -44,6 +44,10 @@ impl Png {
         let (mut header, mut palette, mut data) = (None, None, Vec::new());
         let mut rest = &bytes[SIGNATURE..];
         while let Some(chunk) = Chunk::next(&mut rest) {
+            ensure!(
+                &chunk.kind != b"CgBI",
+                "unsupported PNG: changed by Xcode for iPhones; convert it with `pngcrush -revert-iphone-optimizations`"
+            );
             let is_needed = matches!(&chunk.kind, b"IHDR" | b"PLTE" | b"IDAT");
             ensure!(!(chunk.is_cut && (is_needed || data.is_empty())), truncated_message("PNG"));
             match &chunk.kind {

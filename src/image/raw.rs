@@ -43,6 +43,10 @@ impl<'a> Preview<'a> {
     /// # Errors
     /// In one line with a remedy, if the file is cut or has no preview that is more than a thumbnail.
     pub fn find(bytes: &'a [u8]) -> Result<Self> {
+        ensure!(
+            bytes.get(6..14) != Some(b"HEAPCCDR"),
+            "unsupported RAW: CRW, in which no preview is looked for; convert it to JPEG"
+        );
         let mut search = Search::default();
         let orientation = if bytes.starts_with(b"FUJIFILMCCD-RAW ") {
             search.fuji(bytes);

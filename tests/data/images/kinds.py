@@ -555,6 +555,8 @@ write("palette8-of-300-entries.png", png(INDEX, 8, 3, chunk(b"PLTE", (PALETTE.as
 write("palette-twice.png", png(INDEX % 4, 2, 3, plte(4) + chunk(b"PLTE", bytes(range(12)))))
 write("palette-empty.png", png(INDEX % 4, 2, 3, chunk(b"PLTE", b"")), error="damaged PNG: it has no palette")
 write("palette-missing.png", png(INDEX % 4, 2, 3), error="damaged PNG: it has no palette")
+IPHONE = png(RGB, 8, 2)
+write("iphone.png", IPHONE[:8] + chunk(b"CgBI", bytes(4)) + IPHONE[8:], error="unsupported PNG: changed by Xcode")
 write("palette-for-rgb.png", png(RGB, 8, 2, plte(5)))
 write("palette-of-4-bytes-for-rgb.png", png(RGB, 8, 2, chunk(b"PLTE", bytes(4))))
 write("palette-for-grey.png", png(GREY, 8, 0, plte(5)))
@@ -756,6 +758,8 @@ write("rgb16-565-bitfields.bmp", bmp(info_header(16, 3) + struct.pack("<III", 0x
 rows444 = [row.astype("<u2").tobytes() for row in five(4, 4, 4)]
 write("rgb16-444-bitfields.bmp", bmp(info_header(16, 3) + struct.pack("<III", 0xF00, 0xF0, 0xF), bmp_rows(rows444)), levels=1,
       by="its masks say 4 bits each; Pillow refuses them", pixels=(RGB >> 4) * 17)
+write("rgb32-alpha-bitfields.bmp", bmp(info_header(32, 6) + MASKS + struct.pack("<I", 0xFF000000), bmp_rows(pixels32)),
+      error="unsupported BMP: bit fields with alpha")
 
 
 def rle8(samples, absolute=False):

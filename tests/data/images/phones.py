@@ -308,6 +308,8 @@ write("jxl-container.jxl", jxl("-d", "0", "--container=1"))
 write("jxl-grey.jxl", jxl("-d", "0", image=GREY))
 write("jxl-alpha.jxl", jxl("-d", "0", image=RGBA))
 write("jxl-16.jxl", jxl("-d", "0", data=DEEP_PNG), levels=1)
+write("jxl-12-in-16.jxl", imagecodecs.jpegxl_encode((np.asarray(RGB).astype(int) * 4095 // 255).astype(np.uint16), lossless=True),
+      levels=1, by="12 bits in 16 are stretched; nearly black in Pillow", pixels=RGB)
 exif[274] = 6
 jpeg = saved(RGB, "JPEG", quality=90, subsampling=0, exif=exif.tobytes())
 write("jxl-of-jpeg.jxl", jxl(data=jpeg), levels=3)
