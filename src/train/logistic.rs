@@ -18,8 +18,9 @@ use crate::head::Dense;
 
 /// Rows whose products are computed at once.
 const CHUNK: usize = 1024;
-/// Chunks whose gradients are in memory together.
+/// Chunks that are computed side by side at most, and what their numbers may take together, in bytes.
 const CHUNKS_AT_ONCE: usize = 16;
+const CHUNKS_MEMORY: usize = 1 << 28;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 const MAX_ITERATIONS: u64 = 300;
@@ -243,7 +244,8 @@ impl Problem<'_> {
         let squares: f64 = parameters[..length * columns].iter().map(|weight| weight * weight).sum();
         let (mut cost, mut gradient) = (0.5 * squares / (strength * total), (&kernel / (strength * total))?);
         let mut bias_gradient = vec![0.0; columns];
-        for group in self.design.chunks.chunks(CHUNKS_AT_ONCE) {
+        let share = size_of::<f64>() * columns * (length + 2 * CHUNK);
+        for group in self.design.chunks.chunks((CHUNKS_MEMORY / share).clamp(1, CHUNKS_AT_ONCE)) {
             let shares = group.par_iter().map(|chunk| self.share(chunk, &kernel, bias, total));
             // Added in order: the same bytes on any number of threads.
             for share in shares.collect::<Result<Vec<_>>>()? {
