@@ -29,12 +29,13 @@ fn compression_name(compression: u32) -> String {
 pub(super) fn with_known_header(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let known = |size| matches!(size, 12 | 40 | 52 | 56 | 108 | 124) || !(16..=64).contains(&size);
     let sizes = u32_at(bytes, FILE_HEADER).zip(u32_at(bytes, 10));
-    let compression =
-        u32_at(bytes, FILE_HEADER + 16).filter(|_| sizes.is_some_and(|(size, _)| size as usize >= INFO_HEADER));
-    if let Some(compression @ 4..) = compression {
-        bail!("unsupported BMP: {}; convert it to JPEG or 8-bit PNG", compression_name(compression));
-    }
-    let Some((size, offset)) = sizes.filter(|(size, _)| !known(*size)) else { return Ok(Cow::Borrowed(bytes)) };
+    let Some((size, offset)) = sizes.filter(|(size, _)| !known(*size)) else {
+        let has_compression = sizes.is_some_and(|(size, _)| size as usize >= INFO_HEADER);
+        if let Some(compression @ 4..) = u32_at(bytes, FILE_HEADER + 16).filter(|_| has_compression) {
+            bail!("unsupported BMP: {}; convert it to JPEG or 8-bit PNG", compression_name(compression));
+        }
+        return Ok(Cow::Borrowed(bytes));
+    };
     let (head, rest) = bytes.split_at(bytes.len().min(FILE_HEADER + size as usize));
     let mut head = head.to_vec();
     head.resize(FILE_HEADER + INFO_HEADER, 0);

@@ -5,7 +5,9 @@
 //! Source: ISO/IEC 18181.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use jxl_oxide::{AllocTracker, InitializeResult, JpegReconstructionStatus, JxlImage, JxlThreadPool};
+use jxl_oxide::{
+    AllocTracker, FrameBufferSample, InitializeResult, JpegReconstructionStatus, JxlImage, JxlThreadPool, Render,
+};
 
 use super::decode::{MAX_BYTES, check_pixels, truncated_message};
 use super::{Picture, depth};
@@ -54,25 +56,29 @@ fn unpacked_jpeg(image: &mut JxlImage, file: &mut Parser) -> Option<Vec<u8>> {
 
 fn rendered(image: &JxlImage) -> Result<Content> {
     let frame = image.render_frame(0).map_err(explain)?;
-    let mut stream = frame.stream_no_alpha();
+    let stream = frame.stream_no_alpha();
     let (width, height) = (stream.width() as usize, stream.height() as usize);
     let channels = stream.channels() as usize;
     ensure!(matches!(channels, 1 | 3), "unsupported {NAME}: CMYK; convert it to JPEG or PNG");
-    let mut samples = vec![0; channels * width * height];
-    stream.write_to_buffer::<u8>(&mut samples);
-    let stretched = match image.image_header().metadata.bit_depth {
-        // Real 16-bit samples are rounded as libjxl does.
-        jxl_oxide::image::BitDepth::IntegerSample { bits_per_sample: 16 } => {
-            let mut samples = vec![0; channels * width * height];
-            frame.stream_no_alpha().write_to_buffer::<u16>(&mut samples);
-            Some(depth::narrow(&samples, None)).filter(|narrowed| narrowed.is_guess)
-        }
-        _ => None,
-    };
+    let is_deep = matches!(
+        image.image_header().metadata.bit_depth,
+        jxl_oxide::image::BitDepth::IntegerSample { bits_per_sample: 16 }
+    );
+    let stretched = is_deep.then(|| depth::narrow(&samples::<u16>(&frame), None)).filter(|narrowed| narrowed.is_guess);
     let is_stretched = stretched.is_some();
-    let samples = stretched.map_or(samples, |narrowed| narrowed.samples);
+    // Real 16-bit samples are rounded as libjxl does.
+    let samples = stretched.map_or_else(|| samples::<u8>(&frame), |narrowed| narrowed.samples);
     let pixels = if channels == 3 { samples } else { samples.iter().flat_map(|grey| [*grey; 3]).collect() };
     Ok(Content::Picture(Picture { width, height, pixels }, is_stretched))
+}
+
+/// Every sample but those of alpha.
+fn samples<Sample: FrameBufferSample + Copy + Default>(frame: &Render) -> Vec<Sample> {
+    let mut stream = frame.stream_no_alpha();
+    let length = stream.channels() as usize * stream.width() as usize * stream.height() as usize;
+    let mut samples = vec![Sample::default(); length];
+    stream.write_to_buffer(&mut samples);
+    samples
 }
 
 /// What the header tells of the picture.

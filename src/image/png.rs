@@ -46,7 +46,7 @@ impl Png {
         while let Some(chunk) = Chunk::next(&mut rest) {
             ensure!(
                 &chunk.kind != b"CgBI",
-                "unsupported PNG: changed by Xcode for iPhones; convert it with `pngcrush -revert-iphone-optimizations`"
+                "unsupported PNG: changed by Xcode for iPhones; take the original, or convert it to JPEG or PNG"
             );
             let is_needed = matches!(&chunk.kind, b"IHDR" | b"PLTE" | b"IDAT");
             ensure!(!(chunk.is_cut && (is_needed || data.is_empty())), truncated_message("PNG"));

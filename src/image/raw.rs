@@ -45,7 +45,7 @@ impl<'a> Preview<'a> {
     pub fn find(bytes: &'a [u8]) -> Result<Self> {
         ensure!(
             bytes.get(6..14) != Some(b"HEAPCCDR"),
-            "unsupported RAW: CRW, in which no preview is looked for; convert it to JPEG"
+            "unsupported RAW: Canon's CRW, which is not read; convert it to JPEG"
         );
         let mut search = Search::default();
         let orientation = if bytes.starts_with(b"FUJIFILMCCD-RAW ") {
