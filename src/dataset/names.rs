@@ -38,23 +38,24 @@ const WORDS: [(&str, Part); 55] = [
     ("entrainement", Part::Split(Split::Train)), ("entraînement", Part::Split(Split::Train)),
     ("entrenamiento", Part::Split(Split::Train)), ("treino", Part::Split(Split::Train)),
     ("treinamento", Part::Split(Split::Train)), ("addestramento", Part::Split(Split::Train)),
-    ("训练", Part::Split(Split::Train)), ("训练集", Part::Split(Split::Train)),
+    ("训练", Part::Split(Split::Train)), ("訓練", Part::Split(Split::Train)),
     ("validación", Part::Split(Split::Val)), ("validacion", Part::Split(Split::Val)),
     ("validação", Part::Split(Split::Val)), ("validacao", Part::Split(Split::Val)),
     ("validazione", Part::Split(Split::Val)), ("validierung", Part::Split(Split::Val)),
-    ("验证", Part::Split(Split::Val)), ("验证集", Part::Split(Split::Val)),
+    ("验证", Part::Split(Split::Val)), ("驗證", Part::Split(Split::Val)),
     ("prueba", Part::Split(Split::Test)), ("pruebas", Part::Split(Split::Test)), ("teste", Part::Split(Split::Test)),
-    ("测试", Part::Split(Split::Test)), ("测试集", Part::Split(Split::Test)),
+    ("测试", Part::Split(Split::Test)), ("測試", Part::Split(Split::Test)),
     ("unsup", Part::Unlabelled), ("unsupervised", Part::Unlabelled), ("inference", Part::Unlabelled),
 ];
 
 /// Words that say nothing of what the pictures show.
 #[rustfmt::skip]
-const GENERAL: [&str; 48] = [
+const GENERAL: [&str; 53] = [
     "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "photo",
     "photos", "pic", "pics", "seg", "split", "splits", "folder", "dir", "small", "large", "full", "mini", "original",
     "orig", "raw", "resized", "cropped", "jpg", "jpeg", "png", "new", "final", "clean", "public", "private", "my", "the",
     "of", "for", "and", "copy", "input", "inputs", "x", "labeled", "labelled",
+    "集", "数据", "數據", "图片", "圖片",
 ];
 
 /// What a name says, if it has the word for one part in it.
@@ -127,7 +128,7 @@ fn words(name: &str) -> Vec<String> {
 
 /// What is written as one word or as two: `hold-out` as `holdout`.
 fn joined(words: Vec<String>) -> Vec<String> {
-    const PAIRS: [(&str, &str); 2] = [("hold", "out"), ("held", "out")];
+    const PAIRS: [(&str, &str); 3] = [("hold", "out"), ("hold", "outs"), ("held", "out")];
     let mut joined: Vec<String> = Vec::with_capacity(words.len());
     for word in words {
         match joined.last_mut() {
@@ -163,8 +164,11 @@ mod tests {
                 assert_eq!(plain(name), Some(Part::Split(split)), "{name}");
             }
         }
-        let foreign = ["entrai\u{302}nement", "Validacio\u{301}n", "测试集"].map(plain);
-        assert_eq!(foreign, [Split::Train, Split::Val, Split::Test].map(|split| Some(Part::Split(split))));
+        let foreign = ["entrai\u{302}nement", "Validacio\u{301}n", "测试集", "訓練數據"].map(plain);
+        assert_eq!(
+            foreign,
+            [Split::Train, Split::Val, Split::Test, Split::Train].map(|split| Some(Part::Split(split)))
+        );
         assert_eq!(["seg_pred", "unlabeled"].map(plain), [Some(Part::Unlabelled); 2]);
     }
 
