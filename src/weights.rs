@@ -190,7 +190,7 @@ fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
 /// A checkpoint from a file whose format, not its metadata, tells the convention.
 fn foreign(imported: Imported, convention: Convention, origin: String) -> Result<Checkpoint> {
     let metadata = Metadata::of_foreign(&imported, convention).with_context(|| origin.clone())?;
-    let assumed = Assumed::of(&imported);
+    let assumed = Assumed::of(&imported, convention);
     // One line, however much there is to say.
     let note = (!imported.notes.is_empty()).then(|| format!("{origin}: {}", imported.notes.join("; ")));
     let notes = note.into_iter().collect();

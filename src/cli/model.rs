@@ -75,10 +75,9 @@ fn assumptions(checkpoint: &Checkpoint) -> Option<String> {
     if assumed.size {
         let size = metadata.preprocessing.size;
         add("input size", format!("{size}×{size} pixels"), "--size");
-        // Keras' own weights have but one; a file with PyTorch's names may be of anybody's training.
-        if metadata.convention == Convention::Timm {
-            add("normalisation", "samples of -1 to 1".to_owned(), "a config.json beside it");
-        }
+    }
+    if assumed.normalisation {
+        add("normalisation", "samples of -1 to 1".to_owned(), "a config.json beside the file");
     }
     if let Some(head) = metadata.head.as_ref().filter(|_| assumed.pool) {
         add("pooling", format!("pooling `{}`", head.pool), "--pool");

@@ -163,7 +163,9 @@ fn refuse_unexpected(names: &Names, matching: &Matching, rest: &[usize]) -> Resu
 /// Whether a tensor may be the mean or the standard deviation of a picture's channels.
 fn is_statistic((name, shape): &(String, Vec<usize>)) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
-    shape.iter().product::<usize>() == 3 && last.split('_').any(|word| ["mean", "std"].contains(&word))
+    let words: Vec<&str> = last.split('_').collect();
+    let is_named = !words.contains(&"running") && words.iter().any(|word| ["mean", "std"].contains(word));
+    is_named && shape.iter().product::<usize>() == 3
 }
 
 /// Whether a name begins as what training keeps beside a network.
@@ -243,8 +245,7 @@ fn notes(names: &Names, wanted: &[Wanted], matching: &Matching, head: &Found, re
         .collect();
     if !statistics.is_empty() {
         notes.push(format!(
-            "{} may be what pictures are normalised with in front of the network; if so, write them as mean and std into a \
-             config.json beside the file",
+            "pictures are normalised as a config.json beside the file says, not by {}",
             statistics.join(" and ")
         ));
     }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{Checkpoint, Imported, Pool};
 use crate::architecture::{FEATURES, MAX_INPUT_SIZE, MIN_INPUT_SIZE, feature_map_size};
+use crate::convention::Convention;
 
 /// An activation of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,6 +33,8 @@ pub struct Given {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Assumed {
     pub size: bool,
+    /// Of the samples of the pictures that a head was trained on.
+    pub normalisation: bool,
     /// Of the features of a head.
     pub pool: bool,
     /// Of a head's layers.
@@ -39,10 +42,12 @@ pub struct Assumed {
 }
 
 impl Assumed {
-    pub(super) fn of(imported: &Imported) -> Self {
+    pub(super) fn of(imported: &Imported, convention: Convention) -> Self {
         let has_head = imported.tensors.contains_key("fc.weight");
         Self {
             size: imported.input_size.is_none(),
+            // Keras' Xception has but one; a file of PyTorch may be of anybody's training.
+            normalisation: has_head && convention == Convention::Timm,
             pool: has_head && imported.pool.is_none(),
             activations: has_head && !imported.says_activations,
         }

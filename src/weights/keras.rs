@@ -128,9 +128,11 @@ fn entry(archive: &mut ZipArchive<File>, name: &str, limit: u64) -> Result<Vec<u
 
 /// Weights with the configuration that says what they are.
 fn planned(layers: Vec<StoredLayer>, plan: Plan) -> Result<Imported> {
-    let Assembled { tensors, notes } = assemble::assemble(layers, Some(&plan.layers))?;
-    let Plan { input_size, pool, dropout, says_activations, .. } = plan;
-    Ok(Imported { tensors, input_size, pool, says_activations, dropout, notes })
+    let Assembled { tensors, mut notes } = assemble::assemble(layers, Some(&plan.layers))?;
+    let Plan { input_size, pool, dropout, linear_unit, .. } = plan;
+    notes
+        .extend(linear_unit.map(|name| format!("the one output of `{name}` is read as the logit of the second class")));
+    Ok(Imported { tensors, input_size, pool, says_activations: true, dropout, notes })
 }
 
 fn read_hdf5(root: &Group, given: &Given) -> Result<Imported> {

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use super::config::{self, Config};
 use super::hub::{Cause, Hub, Repository, Unavailable};
 use super::{Assumed, Bundled, Checkpoint, Given, hub, load_given};
+use crate::convention::Convention;
 
 /// Extensions of weights files, to tell a mistyped file name from a repository's.
 const EXTENSIONS: [&str; 7] = ["safetensors", "keras", "h5", "hdf5", "pth", "pt", "bin"];
-const KERAS_EXTENSIONS: [&str; 3] = ["keras", "h5", "hdf5"];
 /// The file that a repository holds its weights in.
 const HUB_FILE: &str = "model.safetensors";
 /// Names that weights have in a repository, where a `config.json` beside them is theirs.
@@ -63,17 +63,50 @@ impl Source {
         if loaded.as_ref().is_ok_and(|checkpoint| checkpoint.is_described) {
             return Ok(self.named(loaded?));
         }
+        let (file, note) = self.config(hub, &path);
+        let Some(file) = file else {
+            let mut checkpoint = self.named(loaded?);
+            if note.is_some() {
+                checkpoint.assumed = Assumed::default(); // the note says it
+            }
+            checkpoint.notes.extend(note);
+            return Ok(checkpoint);
+        };
+        if matches!(self, Source::File(_)) && !is_repository_file(&path) {
+            return Ok(self.perhaps_described(loaded?, &file));
+        }
+        let config = Config::read(&file)?;
         // What it says tells more than the first tensor that does not fit.
-        let (config, note) = self.config(hub, &path)?;
+        config.check_architecture().with_context(|| self.to_string())?;
         let mut checkpoint = self.named(loaded?);
-        if note.is_some() && matches!(self, Source::Hub(_)) {
-            checkpoint.assumed = Assumed::default(); // the note says it
-        }
-        checkpoint.notes.extend(note);
-        if let Some(config) = config {
-            config.describe(&mut checkpoint).with_context(|| format!("{self}: {}", config::FILE))?;
-        }
+        let description = config.describe(&checkpoint, true).with_context(|| format!("{self}: {}", config::FILE))?;
+        description.apply(&mut checkpoint);
         Ok(checkpoint)
+    }
+
+    /// A file of any name with what the `config.json` beside it says, which may be about something else: what can't be
+    /// followed is ignored, with a note.
+    fn perhaps_described(&self, mut checkpoint: Checkpoint, file: &Path) -> Checkpoint {
+        // timm's files are of PyTorch.
+        if checkpoint.metadata.convention != Convention::Timm {
+            return checkpoint;
+        }
+        let describe = || {
+            let config = Config::read(file)?;
+            config.check_architecture()?;
+            config.describe(&checkpoint, false)
+        };
+        match describe() {
+            Ok(description) => {
+                let said = description.what().map(|what| format!("{self}: {what} from the {} beside it", config::FILE));
+                description.apply(&mut checkpoint);
+                checkpoint.notes.extend(said);
+            }
+            Err(error) => {
+                checkpoint.notes.push(format!("{self}: ignored the {} beside it: {error:#}", config::FILE));
+            }
+        }
+        checkpoint
     }
 
     /// A checkpoint of this source, with what is known of it by its name.
@@ -92,48 +125,22 @@ impl Source {
         checkpoint
     }
 
-    /// What the `config.json` beside the weights at `path` says, and a note where that is not what a user would take
-    /// for granted.
-    ///
-    /// # Errors
-    /// If it can't be understood, or weights whose it must be are of another network.
-    fn config(&self, hub: &Hub, path: &Path) -> Result<(Option<Config>, Option<String>)> {
-        let file = config::FILE;
-        let beside = match self {
-            Source::Bundled(_) => None,
-            // Keras' own `config.json`, from an archive that was unpacked, is about other things.
-            Source::File(_)
-                if KERAS_EXTENSIONS.iter().any(|extension| path.extension().is_some_and(|e| e == *extension)) =>
-            {
-                None
-            }
-            Source::File(_) => Some(path.with_file_name(file)).filter(|beside| beside.is_file()),
+    /// The `config.json` beside the weights at `path`, and a note where there may be one that can't be had.
+    fn config(&self, hub: &Hub, path: &Path) -> (Option<PathBuf>, Option<String>) {
+        match self {
+            Source::Bundled(_) => (None, None),
+            Source::File(_) => (Some(path.with_file_name(config::FILE)).filter(|file| file.is_file()), None),
             Source::Hub(repository) => match fetch_config(hub, repository, path) {
-                Ok(beside) => beside,
+                Ok(path) => (path, None),
                 Err(Unavailable { cause, .. }) => {
                     let note = format!(
-                        "{repository}: its {file} can't be had ({cause}), so class names and preprocessing are timm's defaults"
+                        "{repository}: its {} can't be had ({cause}), so class names and preprocessing are timm's defaults",
+                        config::FILE
                     );
-                    return Ok((None, Some(note)));
+                    (None, Some(note))
                 }
             },
-        };
-        let Some(beside) = beside else { return Ok((None, None)) };
-        let config = Config::read(&beside)?;
-        let is_named = path.file_name().is_some_and(|name| REPOSITORY_FILES.iter().any(|file| name == *file));
-        let is_theirs = is_named || !matches!(self, Source::File(_));
-        Ok(match config.other_architecture() {
-            Some(other) if is_theirs => bail!(
-                "{self}: {file} says that its architecture is `{other}`, expected {}; pass weights of Xception",
-                config::ARCHITECTURES[0]
-            ),
-            Some(other) => (None, Some(format!("{self}: left aside the {file} beside it, which is of `{other}`"))),
-            None if is_theirs || config == Config::default() => (Some(config), None),
-            None => {
-                let note = format!("{self}: class names and preprocessing are those of the {file} beside it");
-                (Some(config), Some(note))
-            }
-        })
+        }
     }
 
     /// Whether loading needs no network: bundled, a file, or in the hub's cache.
@@ -160,6 +167,10 @@ impl Source {
             Source::File(path) => Some(path.clone()),
         })
     }
+}
+
+fn is_repository_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| REPOSITORY_FILES.iter().any(|file| name == *file))
 }
 
 /// Whether a repository holds timm's 1,000 classes of ImageNet, whatever its revision.

@@ -113,7 +113,7 @@ fn what_cannot_be_followed_is_refused_by_name() {
         (pretrained("input_size", json!([3, 299, 224])), "its input_size is [3, 299, 224], expected a square"),
         (pretrained("input_size", json!([3, 28, 28])), "its input is 28×28 pixels"),
         (pretrained("crop_pct", 1.5.into()), "expected 224 to"),
-        (pretrained("crop_pct", 0.into()), "its crop_pct is 0, expected the share"),
+        (pretrained("crop_pct", 0.into()), "its crop_pct is 0 or less, expected the share"),
         (pretrained("std", json!([0.5, 0.0, 0.5])), "std above 0"),
         (pretrained("mean", json!([123.675, 116.28, 103.53])), "divide by 255"),
         (pretrained("mean", json!([0.5])), "cannot be understood"),
@@ -124,6 +124,8 @@ fn what_cannot_be_followed_is_refused_by_name() {
         (json!({"label_names": ["cat", "dog"]}), "it names 2 classes, the classifier has 3"),
         (json!({"label_names": ["cat", "dog", "cat"]}), "it names `cat` twice"),
         (json!({"label_names": {"0": "cat", "1": "dog", "3": "cow"}}), "it has no name for class 2"),
+        (json!({"class_to_idx": {"cat": 0, "kitty": 0, "dog": 1}}), "it gives `cat` and `kitty` one index"),
+        (json!({"label2id": {"cat": -1}}), "it gives class `cat` the index -1"),
         (json!([1, 2]), "cannot be understood"),
     ] {
         classify(&desk, &config).assert_failed(1, &["config.json", expected]);
@@ -145,8 +147,8 @@ fn a_config_that_is_not_the_weights_own_is_left_alone() {
     desk.write("repo/config.json", br#"{"architecture": "resnet50"}"#);
     std::fs::rename(desk.path("repo/model.safetensors"), desk.path("repo/cats.safetensors")).unwrap();
     let ran = desk.run(&["classify", "-m", "repo/cats.safetensors", &sample("chelsea.png")]);
-    let left = "repo/cats.safetensors: left aside the config.json beside it, which is of `resnet50`";
-    assert!(ran.assert_done().stderr.contains(left), "{}", ran.stderr);
+    let ignored = "repo/cats.safetensors: ignored the config.json beside it: config.json says that its architecture is `resnet50`";
+    assert!(ran.assert_done().stderr.contains(ignored), "{}", ran.stderr);
     // A file of xcept's says itself what there is to say.
     desk.run(&["convert", "repo/cats.safetensors", "repo/model.safetensors"]).assert_done();
     desk.run(&["classify", "-m", "repo/model.safetensors", &sample("chelsea.png")]).assert_done();
@@ -154,20 +156,35 @@ fn a_config_that_is_not_the_weights_own_is_left_alone() {
 
 /// The measure is the same file under the name that it has in a repository.
 #[test]
-fn a_config_beside_weights_of_any_name_is_read_and_said() {
+fn a_config_beside_weights_of_any_name_is_followed_as_far_as_it_can_be() {
     let desk = desk_with_model();
-    let config = json!({"architecture": "xception", "label_names": ["tabby", "pug", "pony"]});
-    let expected = answers(&classify(&desk, &config));
-    // As Windows' editors write it.
-    desk.write("repo/config.json", format!("\u{feff}{config}").as_bytes());
+    let statistics = json!({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]});
+    let names = json!({"label_names": ["tabby", "pug", "pony"]});
+    let mut both = statistics.clone();
+    both.as_object_mut().unwrap().extend(names.as_object().unwrap().clone());
+    let (named, expected) = (answers(&classify(&desk, &names)), answers(&classify(&desk, &both)));
+    assert_ne!(named, expected);
     std::fs::rename(desk.path("repo/model.safetensors"), desk.path("repo/cats.safetensors")).unwrap();
     let pictures = SAMPLES.map(sample);
-    let ran = desk.run(&["classify", "-m", "repo/cats.safetensors", &pictures[0], &pictures[1], &pictures[2]]);
-    assert_eq!(answers(&ran), expected);
-    assert_eq!(
-        ran.stderr.trim_end(),
-        "repo/cats.safetensors: class names and preprocessing are those of the config.json beside it"
-    );
+    let classify = |config: &str| {
+        // As Windows' editors write it.
+        desk.write("repo/config.json", format!("\u{feff}{config}").as_bytes());
+        desk.run(&["classify", "-m", "repo/cats.safetensors", &pictures[0], &pictures[1], &pictures[2]])
+    };
+    for (config, expected, taken) in [
+        (&names, &named, "class names are from the config.json beside it"),
+        (&both, &expected, "class names and preprocessing are from the config.json beside it"),
+    ] {
+        let ran = classify(&config.to_string());
+        assert_eq!(answers(&ran), *expected);
+        assert!(ran.stderr.contains(&format!("repo/cats.safetensors: {taken}")), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("its input size, normalisation, pooling"), config == &names, "{}", ran.stderr);
+    }
+    // It may be about something else altogether.
+    for other in [r#"{"num_classes": 5}"#, r#"{"labels": 5, "lr": 0.1}"#, r#"{"mean": 0.5}"#, "// rubbish"] {
+        let ran = classify(other);
+        assert!(ran.assert_done().stderr.contains("repo/cats.safetensors: ignored the config.json beside it: "));
+    }
 }
 
 #[test]

@@ -32,8 +32,8 @@ pub(super) struct Plan {
     pub layers: Vec<Planned>,
     /// Rate of the dropout behind each hidden layer.
     pub dropout: Vec<f32>,
-    /// False for a classifier of one linear unit, whose output may be a logit, or a number to predict.
-    pub says_activations: bool,
+    /// Name of a classifier of one linear unit, whose output may be a logit, or a number to predict.
+    pub linear_unit: Option<String>,
 }
 
 /// A layer of the head.
@@ -61,8 +61,8 @@ impl Plan {
         check_activations(&chain.dense)?;
         let hidden = &chain.dense[..chain.dense.len().saturating_sub(1)];
         let dropout = hidden.iter().map(|dense| dense.dropout).collect();
-        let says_activations = chain.dense.last().is_none_or(|last| !last.is_linear_unit());
-        Ok(Self { input_size: parts.input_size()?, pool: chain.pool, layers: chain.layers, dropout, says_activations })
+        let linear_unit = chain.dense.last().filter(|last| last.is_linear_unit()).map(|last| last.layer.name.clone());
+        Ok(Self { input_size: parts.input_size()?, pool: chain.pool, layers: chain.layers, dropout, linear_unit })
     }
 }
 

@@ -166,18 +166,14 @@ fn check_body(body: &[&Layer]) -> Result<()> {
                     layer.side("kernel_size") == Some(kernel)
                         && layer.side("strides") == Some(stride)
                         && is_undilated(layer)
-                        && (kernel == 1 || layer.text("padding") == Some("valid"))
+                        && (kernel == 1 || has_padding(layer, "valid"))
                 }
                 None => bail!("unexpected {}: Xception has 6 ordinary convolutions", named()),
             },
-            "SeparableConv2D" => {
-                layer.side("strides") == Some(1) && layer.text("padding") == Some("same") && is_undilated(layer)
-            }
+            "SeparableConv2D" => layer.side("strides") == Some(1) && has_padding(layer, "same") && is_undilated(layer),
             "BatchNormalization" => layer.number("epsilon").is_some_and(|e| (e - epsilon).abs() < epsilon * 1e-3),
             "MaxPooling2D" => {
-                layer.side("pool_size") == Some(3)
-                    && layer.side("strides") == Some(2)
-                    && layer.text("padding") == Some("same")
+                layer.side("pool_size") == Some(3) && layer.side("strides") == Some(2) && has_padding(layer, "same")
             }
             "Add" | "InputLayer" => true,
             _ => is_relu(layer),
@@ -195,6 +191,11 @@ fn check_body(body: &[&Layer]) -> Result<()> {
         ensure!(found == expected, "the backbone has {found} layers of class {class}, expected {expected}");
     }
     Ok(())
+}
+
+/// Keras takes the word in any case, and keeps it as it was written.
+fn has_padding(layer: &Layer, padding: &str) -> bool {
+    layer.text("padding").is_some_and(|found| found.eq_ignore_ascii_case(padding))
 }
 
 fn is_undilated(layer: &Layer) -> bool {
