@@ -89,6 +89,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     xcept, draw = str(arguments.xcept.resolve()), random.Random(arguments.seed)
+    # What a shell ignores for what it starts in the background, the commands would ignore as well.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     failures = 0
     for name, command, check, pictures in [("classify", classify(xcept), check_classify, 24),
                                            ("extract-features", extract(xcept), check_extract, 24),
