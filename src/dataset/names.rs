@@ -33,6 +33,7 @@ const WORDS: [(&str, Part); 55] = [
     ("tests", Part::Split(Split::Test)), ("holdout", Part::Split(Split::Test)), ("heldout", Part::Split(Split::Test)),
     ("pred", Part::Unlabelled), ("predict", Part::Unlabelled), ("prediction", Part::Unlabelled),
     ("predictions", Part::Unlabelled), ("unlabeled", Part::Unlabelled), ("unlabelled", Part::Unlabelled),
+    ("unsup", Part::Unlabelled), ("unsupervised", Part::Unlabelled), ("inference", Part::Unlabelled),
     ("holdouts", Part::Split(Split::Test)), ("trainning", Part::Split(Split::Train)),
     // In other languages, as composed letters and without accents.
     ("entrainement", Part::Split(Split::Train)), ("entraînement", Part::Split(Split::Train)),
@@ -45,7 +46,6 @@ const WORDS: [(&str, Part); 55] = [
     ("验证", Part::Split(Split::Val)), ("驗證", Part::Split(Split::Val)),
     ("prueba", Part::Split(Split::Test)), ("pruebas", Part::Split(Split::Test)), ("teste", Part::Split(Split::Test)),
     ("测试", Part::Split(Split::Test)), ("測試", Part::Split(Split::Test)),
-    ("unsup", Part::Unlabelled), ("unsupervised", Part::Unlabelled), ("inference", Part::Unlabelled),
 ];
 
 /// Words that say nothing of what the pictures show.

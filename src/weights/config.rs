@@ -228,13 +228,11 @@ impl Config {
         let inner = pretrained.and_then(|pretrained| pretrained.label_names.as_ref());
         let lists =
             [self.label_names.as_ref(), inner, self.labels.as_ref(), self.id2label.as_ref(), self.class_names.as_ref()];
-        let indices = || self.label2id.as_ref().or(self.class_to_idx.as_ref()).map(Names::of_indices);
-        let names = match lists.into_iter().flatten().next() {
-            Some(names) => names.in_order()?,
-            None => match indices() {
-                Some(names) => names?.in_order()?,
-                None => return Ok(false),
-            },
+        let indices = self.label2id.as_ref().or(self.class_to_idx.as_ref());
+        let names = match (lists.into_iter().flatten().next(), indices) {
+            (Some(names), _) => names.in_order()?,
+            (None, Some(indices)) => Names::of_indices(indices)?.in_order()?,
+            (None, None) => return Ok(false),
         };
         // What transformers writes where nobody has named them.
         if names.iter().enumerate().all(|(index, name)| *name == format!("LABEL_{index}")) {
