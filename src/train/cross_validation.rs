@@ -20,6 +20,8 @@ use crate::calibration::{Logits, steadied_temperature};
 const STRENGTHS: [f64; 8] = [3.2, 10.0, 32.0, 100.0, 320.0, 1e3, 3.2e3, 1e4];
 /// The candidates where one solution is costly.
 const FEW_STRENGTHS: [f64; 4] = [10.0, 100.0, 1e3, 1e4];
+/// Strengths in a row that may be worse than a stronger penalty before the weaker ones are left out.
+const WORSE_BEFORE_END: usize = 2;
 /// What is preferred, and what a factor of ten away from it costs, in nats of held-out log loss over all pictures.
 const PREFERRED_STRENGTH: f64 = 100.0;
 const STRENGTH_COST: f64 = 0.25;
@@ -106,13 +108,19 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
     let mut candidates = Vec::new();
     for unit_length in [false, true] {
         let design = Design::new(examples.rows, unit_length)?;
-        let mut models = None;
+        let (mut models, mut least, mut worse) = (None, f64::INFINITY, 0);
         for &strength in plan.strengths {
+            if worse == WORSE_BEFORE_END {
+                done();
+                continue;
+            }
             let solved = plan.train(examples, &design, strength, models.take(), check)?;
             let logits = plan.held_out(&design, &solved, examples)?;
             let candidate = plan.judge(&logits, unit_length, strength);
             let cost = plan.cost(&candidate);
             candidates.push(candidate);
+            worse = if cost < least { 0 } else { worse + 1 };
+            least = least.min(cost);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 let model = &solved[0];
                 let chosen = Solved {

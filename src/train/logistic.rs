@@ -24,9 +24,13 @@ const CHUNKS_MEMORY: usize = 1 << 28;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 const MAX_ITERATIONS: u64 = 300;
-/// The solver stops where the gradient of the mean loss is this short, or the loss falls by no more than the second.
+/// How far each model's weights may be from the optimum's, where rows have a mean squared length of 1. The penalty
+/// alone curves the objective by 1 / (C · total), so the gradient there is at most that times the distance.
+const DISTANCE: f64 = 0.1;
+/// The solver stops at a gradient of the mean loss that short, at this one, or where the loss falls by no more than the
+/// second.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
-const COST_TOLERANCE: f64 = 1e-10;
+const COST_TOLERANCE: f64 = 1e-12;
 
 /// How feature rows are moved and scaled: to a mean of 0 and a mean squared length of 1.
 #[derive(Debug, Clone)]
@@ -187,6 +191,11 @@ impl Problem<'_> {
         outputs(self.class_count)
     }
 
+    /// The weight of all rows in all models.
+    fn total(&self) -> f64 {
+        self.weights.iter().flatten().sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+
     /// Solves every model at `strength`, the C of the objective, from `start` on if there is one.
     ///
     /// # Errors
@@ -201,9 +210,10 @@ impl Problem<'_> {
         let start = start.map_or_else(|| vec![0.0; (self.design.length + 1) * columns], |start| self.join(&start));
         let objective =
             Objective { problem: self, strength, check, last: RefCell::default(), best: RefCell::default() };
-        let search = MoreThuenteLineSearch::new();
-        let solver =
-            LBFGS::new(search, MEMORY).with_tolerance_grad(GRADIENT_TOLERANCE)?.with_tolerance_cost(COST_TOLERANCE)?;
+        let tolerance = DISTANCE * (columns as f64).sqrt() / (strength * self.total());
+        let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
+            .with_tolerance_grad(tolerance.min(GRADIENT_TOLERANCE))?
+            .with_tolerance_cost(COST_TOLERANCE)?;
         let run = Executor::new(&objective, solver)
             .configure(|state| state.param(start).max_iters(MAX_ITERATIONS))
             .run()
@@ -239,7 +249,7 @@ impl Problem<'_> {
     fn evaluate(&self, parameters: &[f64], strength: f64) -> Result<Point> {
         let (length, columns) = (self.design.length, self.weights.len() * self.outputs());
         let (kernel, bias) = parameters.split_at(length * columns);
-        let total: f64 = self.weights.iter().flatten().sum::<f64>().max(f64::MIN_POSITIVE);
+        let total = self.total();
         let kernel = Tensor::from_slice(kernel, (length, columns), &Device::Cpu)?;
         let squares: f64 = parameters[..length * columns].iter().map(|weight| weight * weight).sum();
         let (mut cost, mut gradient) = (0.5 * squares / (strength * total), (&kernel / (strength * total))?);

@@ -71,7 +71,7 @@ fn without_a_val_folder_every_picture_trains_and_cross_validation_judges() {
             .starts_with("head,unit_length,strength,pictures,mistakes,log_loss,temperature\nlinear,false,3.2,16,"),
         "{candidates}"
     );
-    assert_eq!(candidates.lines().count(), 17);
+    assert!(candidates.contains("linear,true,3.2,16,"), "{candidates}");
     assert!(!std::fs::read_to_string(run.join("splits.csv")).unwrap().contains(",val,"));
     let ran = desk.run(&["classify", "-m", "pets.safetensors", &sample("chelsea.png"), &sample("beagle.jpg")]);
     let lines = ran.assert_done().json_lines();

@@ -56,6 +56,16 @@ fn three_classes_reach_the_optimum_of_a_softmax() {
 }
 
 #[test]
+fn a_weak_penalty_is_no_reason_to_stop_early() {
+    let [all, _] = weights();
+    let near = |found: &[f64], expected: &[f64]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.05);
+    let found = solve(2, 1e4, std::slice::from_ref(&all));
+    assert!(near(&found[0].0[0], &[-6.78372, 6.30346, -7.34943, 6.22968, -6.89657]), "{found:?}");
+    let found = solve(3, 1e3, &[all]);
+    assert!(near(&found[0].0[0], &[4.22895, -2.52924, -2.96664, 5.87469, -1.06163]), "{found:?}");
+}
+
+#[test]
 fn a_model_is_the_same_alone_and_in_company() {
     let [all, some] = weights();
     let together = solve(3, 2.0, &[all.clone(), some]);
