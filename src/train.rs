@@ -23,6 +23,7 @@ mod schedule;
 mod settings;
 mod solved;
 mod source;
+mod span;
 mod split;
 mod validate;
 

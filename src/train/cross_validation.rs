@@ -54,6 +54,8 @@ pub struct Candidate {
     pub unit_length: bool,
     /// C of the objective; of a linear head only.
     pub strength: Option<f64>,
+    /// Of the way from the linear head to the trained weights; of a dense head only.
+    pub share: Option<f64>,
     /// Pictures that were held out.
     pub pictures: usize,
     /// Held-out mistakes, in pictures; a mean where pictures were held out several times.
@@ -144,13 +146,13 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
 
 impl Candidate {
     /// By held-out answers, of which there are `repeats` for each picture.
-    pub fn judged(logits: &Logits, repeats: usize, head: Shape, unit_length: bool, strength: Option<f64>) -> Self {
+    pub fn judged(logits: &Logits, repeats: usize, unit_length: bool, head: Shape) -> Self {
         let repeats = repeats.max(1);
         let temperature = steadied_temperature(logits, 1.0 / repeats as f64);
         let wrong = logits.confidences(1.0).iter().filter(|(_, is_right)| !is_right).count();
         let (pictures, mistakes) = (logits.truths().len() / repeats, wrong as f64 / repeats as f64);
         let log_loss = logits.log_loss(temperature);
-        Self { head, unit_length, strength, pictures, mistakes, log_loss, temperature }
+        Self { head, unit_length, strength: None, share: None, pictures, mistakes, log_loss, temperature }
     }
 }
 
@@ -261,7 +263,8 @@ impl Plan {
     }
 
     fn judge(&self, logits: &Logits, unit_length: bool, strength: f64) -> Candidate {
-        Candidate::judged(logits, self.repeats, Shape::Linear, unit_length, Some(strength))
+        let judged = Candidate::judged(logits, self.repeats, unit_length, Shape::Linear);
+        Candidate { strength: Some(strength), ..judged }
     }
 
     fn cost(&self, candidate: &Candidate) -> f64 {

@@ -90,10 +90,6 @@ impl Scaling {
         }
         Linear { kernel, bias }
     }
-
-    pub fn has_unit_length(&self) -> bool {
-        self.unit_length
-    }
 }
 
 /// Feature rows, moved and scaled for the solver.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
 use super::cross_validation::{self, Candidate, Examples, Shape, Solved};
@@ -13,6 +13,7 @@ use super::history::{EpochReport, Phase};
 use super::loss::Loss;
 use super::model::Model;
 use super::settings::{HeadTraining, Settings};
+use super::span::Span;
 use super::validate::calibration_error;
 use crate::calibration::Logits;
 
@@ -20,6 +21,8 @@ use crate::calibration::Logits;
 const JUDGED: usize = 500;
 /// Pictures of the smallest class from which on a dense head may be the better one.
 const PICTURES_FOR_DENSE: usize = 10;
+/// What a factor of two away from the preferred share costs, in nats of held-out log loss over all pictures.
+const SHARE_COST: f64 = 0.25;
 
 /// A trained head with its figures.
 #[derive(Debug)]
@@ -54,32 +57,50 @@ impl SolvedHead {
         check: &dyn Fn() -> Result<()>,
         done: &mut dyn FnMut(),
     ) -> Result<Self> {
-        let work = Work::new(data, settings);
+        let whole = Work::new(data, settings);
+        let span = Span::new(&whole.rows)?;
+        let work = whole.within(span.as_ref());
         let mut solved = cross_validation::solve(&work.examples(), settings.seed, check, done)?;
-        let linear = Model::of_layers(&[solved.model.layer()?], solved.chosen.unit_length)?;
-        if !work.tries_dense() {
-            return work.finish(linear, solved.chosen, None, &solved);
+        let (mut layers, mut chosen, mut compared) = (vec![solved.model.layer()?], solved.chosen, None);
+        if work.tries_dense() {
+            let Judged { linear: beside, dense } = work.judge_dense(&solved, check)?;
+            done();
+            let Candidate { unit_length, strength, .. } = solved.chosen;
+            let judged = |logits: &Logits, head| Candidate::judged(logits, 1, unit_length, head);
+            let of_share = |(share, logits)| (Candidate { share, ..judged(&logits, Shape::Dense) }, logits);
+            let dense: Vec<(Candidate, Logits)> = dense.into_iter().map(of_share).collect();
+            solved.candidates.extend(dense.iter().map(|(candidate, _)| candidate));
+            let least = dense.into_iter().min_by(|a, b| cost(&a.0).total_cmp(&cost(&b.0)));
+            let (candidate, logits) = least.context("no dense head was trained")?;
+            let is_auto = settings.head == HeadTraining::Auto;
+            compared = is_auto.then(|| [candidate, Candidate { strength, ..judged(&beside, Shape::Linear) }]);
+            if !is_auto || is_better(&logits, &beside) {
+                let all: Vec<usize> = (0..work.classes.len()).collect();
+                layers = work.train_dense(&solved, &all, &solved.model, check)?.at(candidate.share)?;
+                (chosen, solved.logits) = (candidate, logits);
+                done();
+            }
         }
-        let [dense, beside] = work.judge_dense(&solved, check)?;
-        done();
-        let dense_candidate = candidate(&dense, Shape::Dense, &solved);
-        let compared = [dense_candidate, candidate(&beside, Shape::Linear, &solved)];
-        solved.candidates.push(dense_candidate);
-        if settings.head == HeadTraining::Auto && !is_better(&dense, &beside) {
-            return work.finish(linear, solved.chosen, Some(compared), &solved);
+        if let Some(span) = &span {
+            layers[0] = span.on_features(&layers[0])?;
         }
-        let all: Vec<usize> = (0..work.classes.len()).collect();
-        let model = work.train_dense(&solved, &all, &solved.model, check)?;
-        done();
-        solved.logits = dense;
-        let compared = (settings.head == HeadTraining::Auto).then_some(compared);
-        work.finish(model, dense_candidate, compared, &solved)
+        let model = Model::of_layers(&layers, chosen.unit_length)?;
+        whole.report(model, chosen, compared, solved)
     }
 }
 
-fn candidate(logits: &Logits, shape: Shape, solved: &Solved) -> Candidate {
-    let Candidate { unit_length, strength, .. } = solved.chosen;
-    Candidate::judged(logits, 1, shape, unit_length, strength.filter(|_| shape == Shape::Linear))
+/// What is said of held-out pictures.
+struct Judged {
+    /// By the linear heads that the dense ones began as.
+    linear: Logits,
+    /// By dense heads at each of the shares.
+    dense: Vec<(Option<f64>, Logits)>,
+}
+
+/// Held-out log loss over all pictures, with a mild preference for a middling share.
+fn cost(dense: &Candidate) -> f64 {
+    let away = dense.share.map_or(0.0, |share| (share / dense::PREFERRED_SHARE).log2());
+    dense.pictures as f64 * dense.log_loss + SHARE_COST * away * away
 }
 
 /// Whether a head makes fewer mistakes than another on the same pictures, by more than one standard error of the
@@ -92,9 +113,12 @@ fn is_better(head: &Logits, other: &Logits) -> bool {
 }
 
 /// The examples of a run.
+#[derive(Clone)]
 struct Work<'a> {
     settings: &'a Settings,
     class_count: usize,
+    /// D
+    features: usize,
     rows: Vec<&'a [f32]>,
     classes: Vec<usize>,
     weights: Vec<f64>,
@@ -108,7 +132,28 @@ impl<'a> Work<'a> {
         let weights = Loss::new(settings.class_weight, 0.0, &train.classes).row_weights(&train.classes);
         let class_count = data.features.class_names.len();
         let (val_rows, val_classes) = (val.rows, val.classes);
-        Self { settings, class_count, rows: train.rows, classes: train.classes, weights, val_rows, val_classes }
+        let features = train.rows.first().map_or(0, |row| row.len());
+        Self {
+            settings,
+            class_count,
+            features,
+            rows: train.rows,
+            classes: train.classes,
+            weights,
+            val_rows,
+            val_classes,
+        }
+    }
+
+    /// The same with the training rows' coordinates in the place of the rows, if they are at hand.
+    fn within<'b>(&self, span: Option<&'b Span>) -> Work<'b>
+    where
+        'a: 'b,
+    {
+        match span {
+            Some(span) => Work { rows: span.coordinates(), ..self.clone() },
+            None => self.clone(),
+        }
     }
 
     fn examples(&self) -> Examples<'_> {
@@ -126,11 +171,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What dense heads say of held-out pictures, and what the linear heads say that they began as.
-    fn judge_dense(&self, solved: &Solved, check: &dyn Fn() -> Result<()>) -> Result<[Logits; 2]> {
-        let mut answers = [Logits::default(), Logits::default()];
+    fn judge_dense(&self, solved: &Solved, check: &dyn Fn() -> Result<()>) -> Result<Judged> {
+        let shares = dense::shares(&self.settings.hidden, self.class_count);
+        let dense = shares.iter().map(|&share| (share, Logits::default())).collect();
+        let mut judged = Judged { linear: Logits::default(), dense };
         for part in &solved.parts {
-            if answers[0].truths().len() >= JUDGED {
+            if judged.linear.truths().len() >= JUDGED {
                 break;
             }
             let held: HashSet<usize> = part.held.iter().copied().collect();
@@ -139,11 +185,13 @@ impl<'a> Work<'a> {
             let dense = self.train_dense(solved, &held_in, &part.model, check)?;
             let rows: Vec<&[f32]> = part.held.iter().map(|&row| self.rows[row]).collect();
             let classes: Vec<usize> = part.held.iter().map(|&row| self.classes[row]).collect();
-            for (answers, model) in answers.iter_mut().zip([&dense, &linear]) {
-                add_logits(answers, model, &rows, &classes)?;
+            add_logits(&mut judged.linear, &linear, &rows, &classes)?;
+            for (share, answers) in &mut judged.dense {
+                let dense = Model::of_layers(&dense.at(*share)?, solved.chosen.unit_length)?;
+                add_logits(answers, &dense, &rows, &classes)?;
             }
         }
-        Ok(answers)
+        Ok(judged)
     }
 
     fn train_dense(
@@ -152,30 +200,31 @@ impl<'a> Work<'a> {
         held_in: &[usize],
         start: &super::logistic::Linear,
         check: &dyn Fn() -> Result<()>,
-    ) -> Result<Model> {
+    ) -> Result<dense::Trained> {
         let examples = dense::Examples {
             rows: &self.rows,
             classes: &self.classes,
             class_count: self.class_count,
             class_weight: self.settings.class_weight,
             scaling: &solved.scaling,
+            features: self.features,
         };
         dense::train(&examples, held_in, start, &self.settings.hidden, self.settings.seed, check)
     }
 
-    fn finish(
+    fn report(
         &self,
         model: Model,
         chosen: Candidate,
         compared: Option<[Candidate; 2]>,
-        solved: &Solved,
+        solved: Solved,
     ) -> Result<SolvedHead> {
         let temperature = chosen.temperature;
         let (mut training, mut validated) = (Logits::default(), Logits::default());
         add_logits(&mut training, &model, &self.rows, &self.classes)?;
         add_logits(&mut validated, &model, &self.val_rows, &self.val_classes)?;
         if self.val_rows.is_empty() {
-            validated = solved.logits.clone();
+            validated = solved.logits;
         }
         let is_judged = !validated.truths().is_empty();
         let error = |temperature| is_judged.then(|| calibration_error(&validated, temperature));
@@ -191,8 +240,7 @@ impl<'a> Work<'a> {
             val_calibration_error: error(1.0),
             val_calibrated_error: error(temperature),
         };
-        let candidates = solved.candidates.clone();
-        Ok(SolvedHead { model, report, chosen, compared, candidates, folds: solved.folds })
+        Ok(SolvedHead { model, report, chosen, compared, candidates: solved.candidates, folds: solved.folds })
     }
 }
 

@@ -213,9 +213,10 @@ fn head_of(model: &weights::Checkpoint, device: &Device) -> Result<Head> {
 fn describe_choice(head: &SolvedHead) -> Vec<String> {
     let SolvedHead { chosen, folds, .. } = head;
     let features = if chosen.unit_length { "features scaled to length 1" } else { "features as they are" };
-    let choice = match chosen.strength {
-        Some(strength) => format!("linear head, {features}, C = {strength}"),
-        None => format!("dense head, {features}"),
+    let choice = match (chosen.strength, chosen.share) {
+        (Some(strength), _) => format!("linear head, {features}, C = {strength}"),
+        (None, Some(share)) => format!("dense head, {features}, {:.0} % of the way from a linear one", 100.0 * share),
+        (None, None) => format!("dense head, {features}"),
     };
     if *folds == 0 {
         let reason = "with one picture of each class nothing can be held out to judge it by";
