@@ -139,7 +139,7 @@ impl SettingsArguments {
             _ => base.hidden,
         };
         let hidden = match (&self.hidden, self.head) {
-            (Some(units), None | Some(HeadKind::Dense)) => units.clone(),
+            (Some(units), None | Some(HeadKind::Auto | HeadKind::Dense)) => units.clone(),
             _ => hidden,
         };
         let becomes_linear = hidden.is_empty() && had_hidden;

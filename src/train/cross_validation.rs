@@ -20,7 +20,7 @@ use crate::calibration::{Logits, steadied_temperature};
 const STRENGTHS: [f64; 8] = [3.2, 10.0, 32.0, 100.0, 320.0, 1e3, 3.2e3, 1e4];
 /// The candidates where one solution is costly.
 const FEW_STRENGTHS: [f64; 4] = [10.0, 100.0, 1e3, 1e4];
-/// Strengths in a row that may be worse than a stronger penalty before the weaker ones are left out.
+/// Weaker penalties are left out behind so many in a row that are no better than the best so far.
 const WORSE_BEFORE_END: usize = 2;
 /// What is preferred, and what a factor of ten away from it costs, in nats of held-out log loss over all pictures.
 const PREFERRED_STRENGTH: f64 = 100.0;
@@ -54,8 +54,8 @@ pub struct Candidate {
     pub unit_length: bool,
     /// C of the objective; of a linear head only.
     pub strength: Option<f64>,
-    /// Of the way from the linear head to the trained weights; of a dense head only.
-    pub share: Option<f64>,
+    /// The weight of the trained weights in the average with the linear head's; of a dense head that began as one.
+    pub mixing: Option<f64>,
     /// Pictures that were held out.
     pub pictures: usize,
     /// Held-out mistakes, in pictures; a mean where pictures were held out several times.
@@ -100,7 +100,7 @@ pub struct Examples<'a> {
     pub weights: &'a [f64],
 }
 
-/// Chooses and trains; `done` is called after each candidate, of which there are [`steps`].
+/// Chooses and trains; `done` is called [`steps`] times, for each candidate that is tried or left out.
 ///
 /// # Errors
 /// If a tensor operation fails, or `check` does: it is asked at every step of the solver.
@@ -152,11 +152,11 @@ impl Candidate {
         let wrong = logits.confidences(1.0).iter().filter(|(_, is_right)| !is_right).count();
         let (pictures, mistakes) = (logits.truths().len() / repeats, wrong as f64 / repeats as f64);
         let log_loss = logits.log_loss(temperature);
-        Self { head, unit_length, strength: None, share: None, pictures, mistakes, log_loss, temperature }
+        Self { head, unit_length, strength: None, mixing: None, pictures, mistakes, log_loss, temperature }
     }
 }
 
-/// Candidates that [`solve`] tries.
+/// Candidates that [`solve`] tries at most.
 pub fn steps(examples: &Examples) -> usize {
     2 * strengths(examples).len()
 }

@@ -5,8 +5,10 @@
 //! nothing yet. So few pictures give what a linear head gives, and many may add to it. The idea of growing a network
 //! without changing its function: T. Chen, I. Goodfellow, J. Shlens, "Net2Net", 2016.
 //!
-//! The last step's weights are too sure of themselves, so the head that is kept is an average of the first and the last
-//! ones: M. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022. Cross-validation chooses the shares.
+//! The weights of the last step are overconfident, so the head that is kept is an average of the first and the last
+//! weights, with a mixing coefficient that cross-validation chooses: M. Wortsman et al., "Robust fine-tuning of zero-shot
+//! models", 2022. A head with fewer than two units for each logit in a layer begins at random, and its last weights are
+//! kept.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -34,17 +36,17 @@ const BATCH: usize = 256;
 const LEAST_STEPS: usize = 300;
 const PASSES: usize = 20;
 
-/// Shares of the way from the linear head to the trained weights at which a head may stay.
-const SHARES: [Option<f64>; 5] = [Some(0.1), Some(0.25), Some(0.5), Some(0.75), Some(1.0)];
+/// Mixing coefficients to choose from: 0 would be the linear head, 1 is the trained weights.
+const MIXINGS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 /// The one that is preferred, and taken where nothing can be held out to choose by.
-pub const PREFERRED_SHARE: f64 = 0.25;
+pub const PREFERRED_MIXING: f64 = 0.25;
 
-/// The shares to choose from; none for a head that doesn't begin as a linear one.
-pub fn shares(hidden: &[usize], class_count: usize) -> &'static [Option<f64>] {
-    if begins_linear(hidden, outputs(class_count)) { &SHARES } else { &[None] }
+/// The mixing coefficients to choose from; `None` alone for a head that can't begin as a linear one.
+pub fn mixings(hidden: &[usize], class_count: usize) -> Vec<Option<f64>> {
+    if begins_linear(hidden, outputs(class_count)) { MIXINGS.map(Some).to_vec() } else { vec![None] }
 }
 
-/// Whether the hidden layers have units enough to pass on each logit and its negative.
+/// Whether the hidden layers have enough units to pass on each logit and its negative.
 fn begins_linear(hidden: &[usize], outputs: usize) -> bool {
     !hidden.is_empty() && hidden.iter().all(|&units| units >= 2 * outputs)
 }
@@ -58,24 +60,25 @@ pub struct Examples<'a> {
     /// How rows are scaled for training; the head takes them as they are (though of length 1, where the scaling says
     /// so).
     pub scaling: &'a Scaling,
-    /// D; rows may be fewer coordinates of it.
+    /// D, also where the rows are coordinates.
     pub features: usize,
 }
 
 /// A dense head before and after its training, for rows as they are (though of length 1, where the scaling says so).
 pub struct Trained {
+    /// Random where it can't begin as a linear head.
     start: Vec<Dense>,
     end: Vec<Dense>,
 }
 
 impl Trained {
-    /// The layers whose weights are this share of the way from the start to the end, or at the end.
+    /// The layers with weights between the start, 0, and the end, 1; those of the end for `None`.
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn at(&self, share: Option<f64>) -> Result<Vec<Dense>> {
-        let Some(share) = share else { return Ok(self.end.clone()) };
-        let between = |start: &Tensor, end: &Tensor| (start * (1.0 - share))? + (end * share)?;
+    pub fn at(&self, mixing: Option<f64>) -> Result<Vec<Dense>> {
+        let Some(mixing) = mixing else { return Ok(self.end.clone()) };
+        let between = |start: &Tensor, end: &Tensor| (start * (1.0 - mixing))? + (end * mixing)?;
         let layer = |(start, end): (&Dense, &Dense)| {
             let kernel = between(&start.kernel, &end.kernel)?;
             Ok(Dense { kernel, bias: between(&start.bias, &end.bias)? })
@@ -84,7 +87,7 @@ impl Trained {
     }
 }
 
-/// Trains a head with these `hidden` units on the rows of `held_in`, from `start` on, a head for the rows as they are.
+/// Trains a head with these `hidden` units on the rows of `held_in`, beginning as the linear head `start`.
 ///
 /// # Errors
 /// If a tensor operation fails, or `check` does: it is asked at every step.
@@ -144,7 +147,7 @@ fn beginning(examples: &Examples, start: &Linear, hidden: &[usize], seed: u64) -
     let inputs = start.kernel.len() / outputs;
     let fresh = Model::head(hidden, inputs, examples.class_count, &mut random(seed, "head"), &Device::Cpu)?;
     let mut fresh = fresh.head_over(&fresh.detached()).layers().to_vec();
-    // Weights for coordinates are as large as those for features: a row is as long in both.
+    // As large as Glorot's for D inputs: a row is as long as coordinates.
     let sides = |inputs: usize| (inputs + hidden.first().unwrap_or(&outputs)) as f64;
     fresh[0].kernel = (&fresh[0].kernel * (sides(inputs) / sides(examples.features)).sqrt())?;
     if !begins_linear(hidden, outputs) {
@@ -226,7 +229,7 @@ mod tests {
             let trained = train(&examples, &all, &start, &[16, 8], 0, &|| Ok(())).unwrap();
             let linear = logits(Model::of_layers(&[start.layer().unwrap()], unit_length).unwrap());
             let expected = linear.to_vec2::<f32>().unwrap().concat();
-            let model = |share| Model::of_layers(&trained.at(share).unwrap(), unit_length).unwrap();
+            let model = |mixing| Model::of_layers(&trained.at(mixing).unwrap(), unit_length).unwrap();
             let found = logits(model(Some(0.0))).to_vec2::<f32>().unwrap().concat();
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found - expected).abs() < 1e-4, "{found} {expected}");
@@ -234,5 +237,12 @@ mod tests {
             let found = logits(model(None)).argmax(1).unwrap().to_vec1::<u32>().unwrap();
             assert_eq!(found, classes.iter().map(|&class| class as u32).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_head_of_too_few_units_is_not_averaged_with_its_random_start() {
+        assert_eq!(mixings(&[16, 8], 5), [None]);
+        assert_eq!(mixings(&[], 2), [None]);
+        assert!(mixings(&[20, 10], 5).contains(&Some(PREFERRED_MIXING)));
     }
 }

@@ -24,12 +24,13 @@ const CHUNKS_MEMORY: usize = 1 << 28;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 const MAX_ITERATIONS: u64 = 300;
-/// How far each model's weights may be from the optimum's, where rows have a mean squared length of 1. The penalty
-/// alone curves the objective by 1 / (C · total), so the gradient there is at most that times the distance.
+/// How far an output's weights may be from the optimum's, as a root mean square over the outputs, where rows have a mean
+/// squared length of 1. The penalty curves the objective by at least 1 / (C · total), so where the gradient is shorter
+/// than that times the distance, the weights are no further away.
 const DISTANCE: f64 = 0.1;
-/// The solver stops at a gradient of the mean loss that short, at this one, or where the loss falls by no more than the
-/// second.
+/// The longest gradient of the mean loss at which the solver stops, whatever the penalty.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
+/// It also stops where the loss changes by less.
 const COST_TOLERANCE: f64 = 1e-12;
 
 /// How feature rows are moved and scaled: to a mean of 0 and a mean squared length of 1.

@@ -17,12 +17,12 @@ use super::span::Span;
 use super::validate::calibration_error;
 use crate::calibration::Logits;
 
-/// Pictures that a dense head is judged on where there are as many: its training takes longer than a linear one's.
+/// Held-out pictures that are enough to judge a dense head by: its training takes longer than a linear one's.
 const JUDGED: usize = 500;
 /// Pictures of the smallest class from which on a dense head may be the better one.
 const PICTURES_FOR_DENSE: usize = 10;
-/// What a factor of two away from the preferred share costs, in nats of held-out log loss over all pictures.
-const SHARE_COST: f64 = 0.25;
+/// What a factor of two away from the preferred mixing coefficient costs, in nats of held-out log loss over all pictures.
+const MIXING_COST: f64 = 0.25;
 
 /// A trained head with its figures.
 #[derive(Debug)]
@@ -65,18 +65,14 @@ impl SolvedHead {
         if work.tries_dense() {
             let Judged { linear: beside, dense } = work.judge_dense(&solved, check)?;
             done();
-            let Candidate { unit_length, strength, .. } = solved.chosen;
-            let judged = |logits: &Logits, head| Candidate::judged(logits, 1, unit_length, head);
-            let of_share = |(share, logits)| (Candidate { share, ..judged(&logits, Shape::Dense) }, logits);
-            let dense: Vec<(Candidate, Logits)> = dense.into_iter().map(of_share).collect();
             solved.candidates.extend(dense.iter().map(|(candidate, _)| candidate));
             let least = dense.into_iter().min_by(|a, b| cost(&a.0).total_cmp(&cost(&b.0)));
             let (candidate, logits) = least.context("no dense head was trained")?;
             let is_auto = settings.head == HeadTraining::Auto;
-            compared = is_auto.then(|| [candidate, Candidate { strength, ..judged(&beside, Shape::Linear) }]);
-            if !is_auto || is_better(&logits, &beside) {
+            compared = is_auto.then_some([candidate, beside.0]);
+            if !is_auto || is_better(&logits, &beside.1) {
                 let all: Vec<usize> = (0..work.classes.len()).collect();
-                layers = work.train_dense(&solved, &all, &solved.model, check)?.at(candidate.share)?;
+                layers = work.train_dense(&solved, &all, &solved.model, check)?.at(candidate.mixing)?;
                 (chosen, solved.logits) = (candidate, logits);
                 done();
             }
@@ -89,22 +85,22 @@ impl SolvedHead {
     }
 }
 
-/// What is said of held-out pictures.
+/// Candidates with their answers to held-out pictures.
 struct Judged {
-    /// By the linear heads that the dense ones began as.
-    linear: Logits,
-    /// By dense heads at each of the shares.
-    dense: Vec<(Option<f64>, Logits)>,
+    /// The linear heads that the dense ones began as, fold by fold.
+    linear: (Candidate, Logits),
+    /// Dense heads, for each of the mixing coefficients.
+    dense: Vec<(Candidate, Logits)>,
 }
 
-/// Held-out log loss over all pictures, with a mild preference for a middling share.
+/// Held-out log loss over all pictures, with a mild preference for one mixing coefficient.
 fn cost(dense: &Candidate) -> f64 {
-    let away = dense.share.map_or(0.0, |share| (share / dense::PREFERRED_SHARE).log2());
-    dense.pictures as f64 * dense.log_loss + SHARE_COST * away * away
+    let away = dense.mixing.map_or(0.0, |mixing| (mixing / dense::PREFERRED_MIXING).log2());
+    dense.pictures as f64 * dense.log_loss + MIXING_COST * away * away
 }
 
 /// Whether a head makes fewer mistakes than another on the same pictures, by more than one standard error of the
-/// difference.
+/// difference. A dense head's mixing coefficient was chosen on these pictures, too, which favours it a little.
 fn is_better(head: &Logits, other: &Logits) -> bool {
     let (head, other) = (head.confidences(1.0), other.confidences(1.0));
     let won = head.iter().zip(&other).filter(|(head, other)| head.1 && !other.1).count() as f64;
@@ -145,7 +141,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The same with the training rows' coordinates in the place of the rows, if they are at hand.
+    /// The same with coordinates for training rows, if there is a span; validation rows stay as they are.
     fn within<'b>(&self, span: Option<&'b Span>) -> Work<'b>
     where
         'a: 'b,
@@ -171,27 +167,32 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Trains dense heads on all parts but one in turn, until enough pictures were held out.
     fn judge_dense(&self, solved: &Solved, check: &dyn Fn() -> Result<()>) -> Result<Judged> {
-        let shares = dense::shares(&self.settings.hidden, self.class_count);
-        let dense = shares.iter().map(|&share| (share, Logits::default())).collect();
-        let mut judged = Judged { linear: Logits::default(), dense };
+        let Candidate { unit_length, strength, .. } = solved.chosen;
+        let mixings = dense::mixings(&self.settings.hidden, self.class_count);
+        let mut of_linear = Logits::default();
+        let mut of_dense: Vec<_> = mixings.into_iter().map(|mixing| (mixing, Logits::default())).collect();
         for part in &solved.parts {
-            if judged.linear.truths().len() >= JUDGED {
+            if of_linear.truths().len() >= JUDGED {
                 break;
             }
             let held: HashSet<usize> = part.held.iter().copied().collect();
             let held_in: Vec<usize> = (0..self.rows.len()).filter(|row| !held.contains(row)).collect();
-            let linear = Model::of_layers(&[part.model.layer()?], solved.chosen.unit_length)?;
+            let linear = Model::of_layers(&[part.model.layer()?], unit_length)?;
             let dense = self.train_dense(solved, &held_in, &part.model, check)?;
             let rows: Vec<&[f32]> = part.held.iter().map(|&row| self.rows[row]).collect();
             let classes: Vec<usize> = part.held.iter().map(|&row| self.classes[row]).collect();
-            add_logits(&mut judged.linear, &linear, &rows, &classes)?;
-            for (share, answers) in &mut judged.dense {
-                let dense = Model::of_layers(&dense.at(*share)?, solved.chosen.unit_length)?;
+            add_logits(&mut of_linear, &linear, &rows, &classes)?;
+            for (mixing, answers) in &mut of_dense {
+                let dense = Model::of_layers(&dense.at(*mixing)?, unit_length)?;
                 add_logits(answers, &dense, &rows, &classes)?;
             }
         }
-        Ok(judged)
+        let judged = |logits: &Logits, head| Candidate::judged(logits, 1, unit_length, head);
+        let linear = Candidate { strength, ..judged(&of_linear, Shape::Linear) };
+        let of_mixing = |(mixing, logits)| (Candidate { mixing, ..judged(&logits, Shape::Dense) }, logits);
+        Ok(Judged { linear: (linear, of_linear), dense: of_dense.into_iter().map(of_mixing).collect() })
     }
 
     fn train_dense(

@@ -68,7 +68,7 @@ fn without_a_val_folder_every_picture_trains_and_cross_validation_judges() {
     let candidates = std::fs::read_to_string(run.join("cross_validation.csv")).unwrap();
     assert!(
         candidates.starts_with(
-            "head,unit_length,strength,share,pictures,mistakes,log_loss,temperature\nlinear,false,3.2,,16,"
+            "head,unit_length,strength,mixing,pictures,mistakes,log_loss,temperature\nlinear,false,3.2,,16,"
         ),
         "{candidates}"
     );
@@ -93,7 +93,7 @@ fn a_dense_head_is_trained_to_the_end_and_auto_says_why_it_takes_which() {
     add_crops(&desk, "beagle.jpg", "data/dog", 10);
     let ran = desk.run(&["finetune", "data", "--head", "dense", "--hidden", "16,8", "-o", "dense.safetensors"]);
     assert!(ran.assert_done().stdout.contains("cross-validated accuracy 100.00 %"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("% of the way from a linear one, by cross-validation in 5 parts"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("% of the linear start, by cross-validation in 5 parts"), "{}", ran.stderr);
     let info = desk.run(&["info", "dense.safetensors"]);
     assert!(info.assert_done().stdout.contains("head.0 2048→16"), "{}", info.stdout);
     let ran = desk.run(&["classify", "-m", "dense.safetensors", &sample("chelsea.png"), &sample("beagle.jpg")]);

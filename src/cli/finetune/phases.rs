@@ -46,7 +46,7 @@ impl Training<'_> {
         Ok(position)
     }
 
-    /// Solves a linear head. It takes seconds: a run that is stopped meanwhile begins it anew.
+    /// Solves a head. It takes seconds: a run that is stopped meanwhile begins it anew.
     fn solve_head(&self) -> Result<Position> {
         let (run, settings) = (self.run, &self.arguments.settings);
         let bar = self.context.terminal.progress(SolvedHead::steps(self.data, settings), "candidates");
@@ -213,10 +213,15 @@ fn head_of(model: &weights::Checkpoint, device: &Device) -> Result<Head> {
 fn describe_choice(head: &SolvedHead) -> Vec<String> {
     let SolvedHead { chosen, folds, .. } = head;
     let features = if chosen.unit_length { "features scaled to length 1" } else { "features as they are" };
-    let choice = match (chosen.strength, chosen.share) {
+    let choice = match (chosen.strength, chosen.mixing) {
         (Some(strength), _) => format!("linear head, {features}, C = {strength}"),
-        (None, Some(share)) => format!("dense head, {features}, {:.0} % of the way from a linear one", 100.0 * share),
-        (None, None) => format!("dense head, {features}"),
+        (None, Some(mixing)) => {
+            let start = 100.0 * (1.0 - mixing);
+            format!("dense head, {features}, weights averaged with {start:.0} % of the linear start")
+        }
+        (None, None) => {
+            format!("dense head, {features}, from random weights (too few units to begin as a linear head)")
+        }
     };
     if *folds == 0 {
         let reason = "with one picture of each class nothing can be held out to judge it by";

@@ -51,3 +51,19 @@ fn the_only_picture_of_a_class_always_trains() {
     assert_eq!(found.chosen.pictures, 12);
     assert!(found.logits.truths().iter().all(|&truth| truth > 0));
 }
+
+#[test]
+fn weaker_penalties_are_left_out_behind_two_that_are_no_better() {
+    let found = solved(&[40, 40], 0.3);
+    for unit_length in [false, true] {
+        let losses: Vec<f64> = found
+            .candidates
+            .iter()
+            .filter(|other| other.unit_length == unit_length)
+            .map(|other| other.log_loss)
+            .collect();
+        assert!((3..STRENGTHS.len()).contains(&losses.len()), "{losses:?}");
+        let [.., a, b] = losses[..] else { panic!("{losses:?}") };
+        assert!(losses[..losses.len() - 2].iter().any(|before| *before < a.min(b)), "{losses:?}");
+    }
+}
