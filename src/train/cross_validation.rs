@@ -75,6 +75,8 @@ pub struct Solved {
     pub candidates: Vec<Candidate>,
     /// Parts that were held out in turn; 0 where nothing could be.
     pub folds: usize,
+    /// Cross-validations in so many parts.
+    pub repeats: usize,
     /// Held-out answers of the chosen candidate, one for each judged picture.
     pub logits: Logits,
 }
@@ -131,6 +133,7 @@ pub fn solve(examples: &Examples, seed: u64, check: &dyn Fn() -> Result<()>, don
                     parts: plan.first_parts(&design.scaling, &solved),
                     candidates: Vec::new(),
                     folds: plan.folds,
+                    repeats: plan.repeats,
                     logits: logits.first(plan.judged),
                 };
                 best = Some((cost, chosen));

@@ -37,6 +37,8 @@ pub struct SolvedHead {
     pub candidates: Vec<Candidate>,
     /// Parts that were held out in turn; 0 where nothing could be.
     pub folds: usize,
+    /// Cross-validations of the linear heads; dense ones are judged in the first.
+    pub repeats: usize,
 }
 
 impl SolvedHead {
@@ -241,7 +243,8 @@ impl<'a> Work<'a> {
             val_calibration_error: error(1.0),
             val_calibrated_error: error(temperature),
         };
-        Ok(SolvedHead { model, report, chosen, compared, candidates: solved.candidates, folds: solved.folds })
+        let Solved { candidates, folds, repeats, .. } = solved;
+        Ok(SolvedHead { model, report, chosen, compared, candidates, folds, repeats })
     }
 }
 

@@ -231,10 +231,14 @@ fn describe_choice(head: &SolvedHead) -> Vec<String> {
         let pictures = terminal::counted(candidate.pictures, "held-out picture", "held-out pictures");
         format!("{:.1} of {pictures} wrong, log loss {:.4}", candidate.mistakes, candidate.log_loss)
     };
-    let chosen = format!("{choice}, by cross-validation in {folds} parts: {}", of(chosen));
+    let (times, first) = match (head.repeats, chosen.head) {
+        (2.., Shape::Linear) => (format!(", {} times", head.repeats), "in the first cross-validation "),
+        _ => (String::new(), ""),
+    };
+    let chosen = format!("{choice}, by cross-validation in {folds} parts{times}: {}", of(chosen));
     let compared = head.compared.as_ref().map(|[dense, linear]| {
         let verdict = if head.chosen.head == Shape::Dense { "dense" } else { "linear, dense is not surely better" };
-        format!("--head auto takes {verdict}: linear {}; dense {}", of(linear), of(dense))
+        format!("--head auto takes {verdict}: {first}linear {}; dense {}", of(linear), of(dense))
     });
     std::iter::once(chosen).chain(compared).collect()
 }
