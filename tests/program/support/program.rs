@@ -26,6 +26,23 @@ pub struct Desk {
     folder: TempDir,
 }
 
+/// Signals that are ignored where the tests run, under nohup or in the background of a script, end the program all the
+/// same.
+#[cfg(unix)]
+fn heed_signals(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    let heed = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: `signal` may be called between fork and exec, and the default action needs no memory of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: `heed` allocates nothing and takes no lock.
+    unsafe { command.pre_exec(heed) };
+}
+
 impl Desk {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -38,6 +55,8 @@ impl Desk {
     /// `xcept` in this folder; every argument is one word.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = xcept();
+        #[cfg(unix)]
+        heed_signals(&mut command);
         command.args(arguments).current_dir(self.folder.path());
         command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hf")).env("XDG_CACHE_HOME", self.path("cache"));
         command
