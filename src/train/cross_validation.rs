@@ -52,7 +52,7 @@ pub struct Candidate {
     pub unit_length: bool,
     /// C of the objective; of a linear head only.
     pub strength: Option<f64>,
-    /// The weight of the trained weights in the average with the linear head's; of a dense head that began as one.
+    /// Share of the trained weights in a dense head that is averaged with the linear head it began as.
     pub mixing: Option<f64>,
     /// Pictures that were held out.
     pub pictures: usize,
@@ -75,7 +75,7 @@ pub struct Solved {
     pub candidates: Vec<Candidate>,
     /// Parts that were held out in turn; 0 where nothing could be.
     pub folds: usize,
-    /// Cross-validations in so many parts.
+    /// How often the pictures were dealt into parts anew.
     pub repeats: usize,
     /// Held-out answers of the chosen candidate, one for each judged picture.
     pub logits: Logits,

@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Settings;
+use super::logistic::outputs;
 use super::settings::BatchNormMode;
 use crate::architecture::{self, BLOCKS};
 use crate::convention::Convention;
@@ -83,10 +84,9 @@ impl Model {
         random: &mut ChaCha8Rng,
         device: &Device,
     ) -> Result<Self> {
-        let outputs = if classes == 2 { 1 } else { classes };
         let mut model = Self::empty(hidden.len() + 1, false);
         let mut fan_in = inputs;
-        for (index, fan_out) in hidden.iter().copied().chain([outputs]).enumerate() {
+        for (index, fan_out) in hidden.iter().copied().chain([outputs(classes)]).enumerate() {
             let limit = (6.0 / (fan_in + fan_out) as f32).sqrt();
             let kernel: Vec<f32> = (0..fan_in * fan_out).map(|_| random.random_range(-limit..limit)).collect();
             model.push(format!("layer {index} kernel"), Var::from_vec(kernel, (fan_in, fan_out), device)?);

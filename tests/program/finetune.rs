@@ -73,6 +73,8 @@ fn without_a_val_folder_every_picture_trains_and_cross_validation_judges() {
         "{candidates}"
     );
     assert!(candidates.contains("linear,true,3.2,,16,"), "{candidates}");
+    // Five strengths each: nothing speaks against the preferred one, and the next is no better.
+    assert_eq!(candidates.lines().count(), 11, "{candidates}");
     assert!(!std::fs::read_to_string(run.join("splits.csv")).unwrap().contains(",val,"));
     let ran = desk.run(&["classify", "-m", "pets.safetensors", &sample("chelsea.png"), &sample("beagle.jpg")]);
     let lines = ran.assert_done().json_lines();
@@ -93,7 +95,12 @@ fn a_dense_head_is_trained_to_the_end_and_auto_says_why_it_takes_which() {
     add_crops(&desk, "beagle.jpg", "data/dog", 10);
     let ran = desk.run(&["finetune", "data", "--head", "dense", "--hidden", "16,8", "-o", "dense.safetensors"]);
     assert!(ran.assert_done().stdout.contains("cross-validated accuracy 100.00 %"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("% of the linear start, by cross-validation in 5 parts"), "{}", ran.stderr);
+    for part in [
+        "dense head, features as they are, weights averaged with",
+        "% of the linear start, by cross-validation in 5 parts: ",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
     let info = desk.run(&["info", "dense.safetensors"]);
     assert!(info.assert_done().stdout.contains("head.0 2048→16"), "{}", info.stdout);
     let ran = desk.run(&["classify", "-m", "dense.safetensors", &sample("chelsea.png"), &sample("beagle.jpg")]);
@@ -101,8 +108,11 @@ fn a_dense_head_is_trained_to_the_end_and_auto_says_why_it_takes_which() {
     assert_eq!(lines[0]["predictions"][0]["label"], "cat");
     assert_eq!(lines[1]["predictions"][0]["label"], "dog");
     // Both are always right here, so that nothing speaks for the larger one.
-    let ran = desk.run(&["finetune", "data", "--name", "auto"]);
+    let ran = desk.run(&["finetune", "data", "--name", "auto", "--head", "auto", "--hidden", "16,8"]);
     ran.assert_done();
+    let settings: toml::Table =
+        std::fs::read_to_string(desk.path("runs/finetune/auto/args.toml")).unwrap().parse().unwrap();
+    assert_eq!(settings["settings"]["hidden"].to_string(), "[16, 8]");
     for part in [
         "--head auto takes linear, dense is not surely better",
         "in the first cross-validation linear 0.0 of 20 held-out pictures wrong",

@@ -21,11 +21,6 @@ pub fn xcept() -> Command {
     command
 }
 
-/// A user with an empty folder to work in, no cache and no network.
-pub struct Desk {
-    folder: TempDir,
-}
-
 /// Signals that are ignored where the tests run, under nohup or in the background of a script, end the program all the
 /// same.
 #[cfg(unix)]
@@ -41,6 +36,11 @@ fn heed_signals(command: &mut Command) {
     };
     // SAFETY: `heed` allocates nothing and takes no lock.
     unsafe { command.pre_exec(heed) };
+}
+
+/// A user with an empty folder to work in, no cache and no network.
+pub struct Desk {
+    folder: TempDir,
 }
 
 impl Desk {
